@@ -72,6 +72,7 @@ class EngineInfo:
     slots: int  # sequences generated at the same time
     vocab_size: int
     end_of_generation: frozenset[int]
+    begin_id: int | None = None  # token that every prompt begins with, where the vocabulary says so
     bos_token: str | None = None  # text, for chat templates that spell it
     eos_token: str | None = None
     chat_template: str | None = None  # Jinja source from the model's metadata

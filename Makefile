@@ -1,0 +1,36 @@
+# Everything runs in .venv, made on first use. `make serve` and `make test` are the two to know.
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format clean
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+ARGS   ?=
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+serve: $(VENV)/.ready  ## start the server on the built-in model (options: make serve ARGS="--port 0")
+	@exec $(VENV)/bin/antiphon serve $(ARGS)
+
+test: $(VENV)/.ready-dev  ## set up, check the code and pass all tests (one part: make test ARGS=tests/http)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest $(ARGS)
+
+format: $(VENV)/.ready-dev  ## put the code into the house format
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+clean:  ## remove .venv and what tools have left
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.ready: pyproject.toml
+	@sh scripts/make_venv.sh $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml
+	@sh scripts/make_venv.sh $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.ready

@@ -1,0 +1,1 @@
+"""Request to events: what answers a request, whatever is behind it."""

@@ -1,0 +1,39 @@
+"""The backend seam: a request becomes stream events. A backend knows no socket.
+
+Closing the iterator that `stream` returns is the abort. The answer that is not streamed is
+`accumulate(events)`: there is one path.
+"""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from antiphon.wire.events import Event
+from antiphon.wire.messages import CountTokens, CreateMessage, TokenCount
+from antiphon.wire.resources import ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What is known of a request beside its body."""
+
+    request_id: str
+    api_version: str = "2023-06-01"
+    betas: frozenset[str] = frozenset()
+
+
+class Backend(Protocol):
+    """Answers requests for its models."""
+
+    def stream(self, request: CreateMessage, context: RequestContext) -> AsyncGenerator[Event]:
+        """Yield a legal event stream, `message_start` before the prompt is computed.
+
+        Raises `errors.APIError`; before the first event it becomes an HTTP error, later an
+        `event: error`. The message's model is the requested name.
+        """
+
+    async def count_tokens(self, request: CountTokens, context: RequestContext) -> TokenCount:
+        """All input tokens that `stream` would report for the same request."""
+
+    async def models(self) -> list[ModelInfo]:
+        """The models this backend has, newest first."""

@@ -1,0 +1,1 @@
+"""Which model: names to files."""

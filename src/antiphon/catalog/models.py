@@ -1,0 +1,51 @@
+"""Model names: the built-in model by name, any GGUF file by path, and what the API says of them."""
+
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+from antiphon.errors import StartupError
+from antiphon.wire.resources import ModelInfo
+
+BUILTIN = "antiphon-demo"
+
+
+def model_path(name: str) -> Path:
+    """The GGUF file of `name`: the built-in model's name, or a path.
+
+    Raises:
+        StartupError: there is no such model and no such file.
+    """
+    if name == BUILTIN:
+        return Path(str(resources.files("antiphon.catalog") / "builtin" / f"{BUILTIN}.gguf"))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise StartupError(f"{name} is a directory: --model takes the path of one GGUF file.")
+    if not path.exists():
+        raise StartupError(
+            f"There is no model '{name}': give --model the path of a GGUF file, "
+            f"or leave it out for the built-in {BUILTIN}."
+        )
+    return path
+
+
+def model_id(name: str) -> str:
+    """The id that `GET /v1/models` lists: a name, never a path."""
+    return BUILTIN if name == BUILTIN else Path(name).stem
+
+
+def model_info(
+    name: str, *, display_name: str, context_len: int, path: Path | None = None
+) -> ModelInfo:
+    """What the API says of a model that is served here. Lengths are in tokens.
+
+    A model is as old as its file; one without a file, of the stub engine, has always been there.
+    """
+    created_s = path.stat().st_mtime if path else 0
+    return ModelInfo(
+        id=name,
+        display_name=display_name,
+        created_at=datetime.fromtimestamp(int(created_s), UTC),
+        max_input_tokens=context_len - 1,  # one token at least is the answer's
+        max_tokens=context_len - 1,
+    )

@@ -1,0 +1,222 @@
+"""`antiphon serve`: the one place that puts the parts together, starts them and stops them."""
+
+import asyncio
+import errno
+import faulthandler
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from antiphon import __version__
+from antiphon.backends.native import NativeBackend
+from antiphon.backends.router import Router
+from antiphon.catalog import models
+from antiphon.config import Config
+from antiphon.engines.base import Engine, Generation, SamplingParams
+from antiphon.errors import StartupError
+from antiphon.http.app import Status, create_app
+from antiphon.ids import NewId, generator
+from antiphon.observability import logs
+from antiphon.rendering.chat_template import CHATML, ChatTemplate
+from antiphon.rendering.profiles import probe
+from antiphon.rendering.prompt_safety import PromptEncoder
+from antiphon.rendering.renderer import Renderer
+
+GRACE_S = 5.0  # how long running answers may go on after the first Ctrl-C
+KEEP_ALIVE_S = 75  # idle connections; SDKs keep theirs in a pool
+SWITCH_INTERVAL_S = 0.0005  # a busy Python thread otherwise makes an engine step 3 times as long
+
+
+def serve(config: Config, *, verbose: bool = False) -> int:
+    """Run the server until it is stopped; return the exit code.
+
+    Raises:
+        StartupError: it cannot start; nothing has been printed on stdout.
+    """
+    faulthandler.enable()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    logs.configure(verbose=verbose)
+    check_exposure(config)
+    with bind(config.host, config.port) as listener:
+        engine = load_engine(config)
+        print(summary(engine), file=sys.stderr, flush=True)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_Service(config, engine, listener).run())
+
+
+def check_exposure(config: Config) -> None:
+    """Without keys, only this machine is served, unless the operator says otherwise."""
+    if not (config.is_loopback or config.api_keys or config.no_auth):
+        raise StartupError(
+            f"Listening on {config.host} without keys would serve everyone who can reach it: "
+            "set ANTIPHON_API_KEYS, or add --no-auth if that is what you want."
+        )
+
+
+@contextmanager
+def bind(host: str, port: int) -> Iterator[socket.socket]:
+    """A bound socket that does not listen yet: clients are refused until the server is ready."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise StartupError(f"The address {host} is not known: {error.strerror}.") from error
+    with socket.socket(family, kind, protocol) as listener:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                reason = f"port {port} is already in use: stop what uses it, or choose --port"
+            else:
+                reason = error.strerror or str(error)
+            raise StartupError(f"Cannot listen on {host}: {reason}.") from error
+        yield listener
+
+
+def load_engine(config: Config) -> Engine:
+    """
+    Raises:
+        StartupError: the model cannot be found or loaded, or does not fit.
+    """
+    if config.engine == "stub":
+        from antiphon.engines.stub import StubEngine
+
+        return StubEngine(slots=config.slots, context_len=config.context or 8192)
+    from antiphon.engines.llamacpp.engine import LlamaEngine  # loads native code: only here
+
+    return LlamaEngine.load(
+        models.model_path(config.model),
+        slots=config.slots,
+        context=config.context,
+        threads=config.threads,
+        gpu_layers=config.gpu_layers,
+    )
+
+
+def summary(engine: Engine) -> str:
+    """One line for the operator: what was loaded."""
+    info = engine.info
+    text = (
+        f"antiphon {__version__}: {info.model_name} on {info.engine}, "
+        f"context {info.context_len:,} tokens, {info.slots} answers at a time"
+    )
+    if info.chat_template is None:
+        text += (
+            "\nThe model file has no chat template, so ChatML is used; "
+            "a model that was not trained for it answers badly."
+        )
+    return text
+
+
+def assemble(config: Config, engine: Engine, new_id: NewId) -> Router:
+    """Backends over the engine, behind their names."""
+    info = engine.info
+    template = ChatTemplate(
+        info.chat_template or CHATML,
+        bos_token=info.bos_token or "",
+        eos_token=info.eos_token or "",
+    )
+    renderer = Renderer(probe(template), PromptEncoder(engine.tokenizer), begin_id=info.begin_id)
+    path = models.model_path(config.model) if config.engine == "llamacpp" else None
+    name = models.model_id(config.model) if path else info.model_name
+    model = models.model_info(
+        name, display_name=info.model_name, context_len=info.context_len, path=path
+    )
+    backend = NativeBackend(engine, renderer, model, new_id)
+    return Router({name: backend}, default=name, strict=config.strict_models)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `_Service`: uvicorn would raise them again when it has stopped."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Service:
+    """A running server, from the first request to the last."""
+
+    def __init__(self, config: Config, engine: Engine, listener: socket.socket) -> None:
+        self._config = config
+        self._engine = engine
+        self._listener = listener
+        self._stop = asyncio.Event()
+        self._server = _Server(
+            uvicorn.Config(
+                self._app(),
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+            )
+        )
+
+    def _app(self) -> ASGIApp:
+        new_id = generator()
+        return create_app(
+            assemble(self._config, self._engine, new_id),
+            new_id=new_id,
+            api_keys=self._config.api_keys,
+            status=self._status,
+            is_closing=self._stop.is_set,
+        )
+
+    def _status(self) -> Status:
+        info = self._engine.info
+        return {"version": __version__, "model": info.model_name, **self._engine.metrics()}
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        await _warm_up(self._engine)
+        serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        while not (self._server.started or serving.done()):
+            await asyncio.sleep(0.01)
+        self._announce()
+        await self._stop.wait()
+        await self._shut_down(serving)
+        return 0
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            os._exit(130)  # the second time: now, whatever is running
+        self._stop.set()
+
+    async def _shut_down(self, serving: asyncio.Task[None]) -> None:
+        """Take no more requests; let running ones finish, then fail the rest with an error."""
+        self._server.should_exit = True
+        await asyncio.wait({serving}, timeout=GRACE_S)
+        await self._engine.close()
+        await serving
+
+    def _announce(self) -> None:
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        url = f"http://{host}:{self._listener.getsockname()[1]}"
+        key = "one-of-your-keys" if self._config.api_keys else "antiphon"
+        print(f"Antiphon is ready: {url}")
+        print(f"export ANTHROPIC_BASE_URL={url}")
+        print(f"export ANTHROPIC_API_KEY={key}", flush=True)
+
+
+async def _warm_up(engine: Engine) -> None:
+    """Compute one token, so that "ready" is true and the first request is not the slow one."""
+    start = min(engine.info.end_of_generation, default=0)
+    job = Generation(prompt=[start], sampling=SamplingParams(temperature=0), max_tokens=1)
+    async with aclosing(engine.generate(job)) as chunks:
+        async for _ in chunks:
+            pass

@@ -1,0 +1,136 @@
+"""One frozen configuration: flag over environment over file over default, each with its source."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from antiphon.errors import StartupError
+
+ENV_PREFIX = "ANTIPHON_"
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the server runs with. `sources` says where each value came from, for `doctor`.
+
+    `context` counts the tokens of the longest conversation; None computes it from the model and
+    the free memory. `api_keys` has no flag: command lines are visible to every user of a machine.
+    """
+
+    model: str = "antiphon-demo"  # a catalog name or the path of a GGUF file
+    engine: str = "llamacpp"
+    host: str = "127.0.0.1"
+    port: int = 8642
+    slots: int = 8
+    context: int | None = None
+    threads: int | None = None
+    gpu_layers: int | None = None
+    strict_models: bool = False
+    no_auth: bool = False
+    api_keys: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in LOOPBACK_HOSTS
+
+
+def config_file(env: Mapping[str, str]) -> Path:
+    """The file that is read when it exists: `$ANTIPHON_CONFIG`, else the user's own."""
+    if ENV_PREFIX + "CONFIG" in env:
+        return Path(env[ENV_PREFIX + "CONFIG"])
+    home = env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config"
+    return Path(home) / "antiphon" / "config.toml"
+
+
+def load(flags: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> Config:
+    """Merge the layers. `flags` holds only what the user gave.
+
+    Raises:
+        StartupError: a value has the wrong type, a key is unknown, or the file is not TOML.
+    """
+    path = config_file(env)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, layer in (
+        (str(path), _read_file(path)),
+        ("environment", _read_environment(env)),
+        ("command line", flags),
+    ):
+        for key, value in layer.items():
+            where = f"{ENV_PREFIX}{key.upper()}" if source == "environment" else source
+            values[key] = _checked(key, value, where)
+            sources[key] = where
+    config = Config(**values, sources=sources)
+    _check_ranges(config)
+    return config
+
+
+def setting_names() -> list[str]:
+    return [f.name for f in fields(Config) if f.name != "sources"]
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise StartupError(f"The configuration file {path} cannot be read: {error}.") from error
+
+
+def _read_environment(env: Mapping[str, str]) -> dict[str, str]:
+    names = {ENV_PREFIX + name.upper(): name for name in setting_names()}
+    return {names[key]: value for key, value in env.items() if key in names}
+
+
+def _checked(key: str, value: Any, source: str) -> Any:
+    """Convert one value to the type of its field; text from the environment is parsed."""
+    kinds = {f.name: f.type for f in fields(Config)}
+    if key not in kinds or key == "sources":
+        known = ", ".join(setting_names())
+        raise StartupError(f"{source} sets '{key}', which is not a setting (there are: {known}).")
+    kind = kinds[key]
+    try:
+        return _convert(kind, value)
+    except ValueError as error:
+        raise StartupError(f"{source} sets {key} to {value!r}, but {error}.") from error
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    if kind in (int, int | None):
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError("a whole number is needed")
+        try:
+            return int(value)
+        except ValueError:
+            raise ValueError("a whole number is needed") from None
+    if kind is bool:
+        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        word = str(value).lower()
+        if word not in words:
+            raise ValueError("true or false is needed")
+        return words[word]
+    if kind is str:
+        if not isinstance(value, str) or not value:
+            raise ValueError("a text is needed")
+        return value
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError("a list of texts is needed")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def _check_ranges(config: Config) -> None:
+    limits = {"port": (0, 65_535), "slots": (1, 128), "context": (64, 10_000_000)}
+    for name, (low, high) in limits.items():
+        value = getattr(config, name)
+        if value is not None and not low <= value <= high:
+            source = config.sources.get(name, "default")
+            raise StartupError(f"{source} sets {name} to {value}; it must be {low} to {high}.")
+    if config.engine not in ("llamacpp", "stub"):
+        raise StartupError(f"There is no engine '{config.engine}': choose llamacpp or stub.")

@@ -1,0 +1,199 @@
+"""Every error a client can see: status ↔ error type ↔ text. The texts clients match live here only.
+
+Two kinds, told apart by whose fault it is. `APIError` is answered to one request in the API's
+envelope (spec §7.1). `StartupError` ends the program before it serves: one sentence, exit code 1.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+
+class StartupError(Exception):
+    """The server cannot start. The text is one sentence that says what to do."""
+
+
+class APIError(Exception):
+    """A request fails with `status` and an envelope whose `error.type` is `type`.
+
+    `details` becomes `error.details` (clients read `details.error_code`), `headers` are added to
+    the HTTP answer when its headers have not left yet.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.headers = dict(headers or {})
+
+
+class InvalidRequestError(APIError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class AuthenticationError(APIError):
+    status = 401
+    type = "authentication_error"
+
+
+class PermissionDeniedError(APIError):
+    status = 403
+    type = "permission_error"
+
+
+class NotFoundError(APIError):
+    status = 404
+    type = "not_found_error"
+
+
+class MethodNotAllowedError(APIError):
+    status = 405
+    type = "invalid_request_error"
+
+
+class RequestTooLargeError(APIError):
+    status = 413
+    type = "request_too_large"
+
+
+class UnsupportedMediaTypeError(APIError):
+    status = 415
+    type = "invalid_request_error"
+
+
+class InternalError(APIError):
+    status = 500
+    type = "api_error"
+
+
+class OverloadedError(APIError):
+    status = 529
+    type = "overloaded_error"
+
+
+def prompt_too_long(tokens: int, maximum: int) -> InvalidRequestError:
+    """Agents parse both numbers and compact their history (spec §7.5)."""
+    return InvalidRequestError(f"prompt is too long: {tokens} tokens > {maximum} maximum")
+
+
+def model_not_found(name: str) -> NotFoundError:
+    return NotFoundError(f"model: {name}")
+
+
+def invalid_json(reason: str) -> InvalidRequestError:
+    return InvalidRequestError(f"The request body is not valid JSON: {reason}")
+
+
+def not_supported_yet(path: str, what: str) -> InvalidRequestError:
+    """What the API knows and this server cannot do yet: rejected with its path, never dropped."""
+    return InvalidRequestError(f"{path}: {what} not supported yet by this server.")
+
+
+def overloaded(reason: str, retry_after_s: int = 2) -> OverloadedError:
+    return OverloadedError(f"Overloaded: {reason}", headers={"retry-after": str(retry_after_s)})
+
+
+def shutting_down() -> OverloadedError:
+    return overloaded("the server is shutting down.", retry_after_s=5)
+
+
+def internal_error(request_id: str) -> InternalError:
+    """The text of a bug: it names the request so that the server's log can be searched."""
+    return InternalError(f"Internal server error. The server's log says more under {request_id}.")
+
+
+# Rules across the fields of a request (spec §2.1, §3.1, §3.4, §4.1, §4.3, §7.5). Agents match
+# fragments of these and repair their history.
+
+
+def field_error(path: str, text: str) -> InvalidRequestError:
+    """`text` says what is wrong with the field at `path`, union tags included."""
+    return InvalidRequestError(f"{path}: {text}" if path else text)
+
+
+def no_messages() -> InvalidRequestError:
+    return field_error("messages", "at least one message is required")
+
+
+def too_many_messages(count: int, maximum: int) -> InvalidRequestError:
+    text = f"List should have at most {maximum} items after validation, not {count}"
+    return field_error("messages", text)
+
+
+def empty_message(index: int) -> InvalidRequestError:
+    return field_error(
+        f"messages.{index}",
+        "all messages must have non-empty content except for the optional final assistant message",
+    )
+
+
+def empty_text(field: str) -> InvalidRequestError:
+    return field_error(field, "text content blocks must be non-empty")
+
+
+def blank_text(field: str) -> InvalidRequestError:
+    return field_error(field, "text content blocks must contain non-whitespace text")
+
+
+def cached_empty_text(path: str) -> InvalidRequestError:
+    return field_error(f"{path}.text", "cache_control cannot be set for empty text blocks")
+
+
+def too_many_breakpoints(found: int, maximum: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"A maximum of {maximum} blocks with cache_control may be provided. Found {found}."
+    )
+
+
+def blank_stop_sequence() -> InvalidRequestError:
+    return field_error("stop_sequences", "each stop sequence must contain non-whitespace")
+
+
+def unanswered_tool_use(index: int, ids: Iterable[str]) -> InvalidRequestError:
+    return field_error(
+        f"messages.{index}",
+        f"`tool_use` ids were found without `tool_result` blocks immediately after: "
+        f"{', '.join(ids)}. Each `tool_use` block must have a corresponding `tool_result` block "
+        f"in the next message.",
+    )
+
+
+def unexpected_tool_result(path: str, tool_use_id: str) -> InvalidRequestError:
+    return field_error(
+        path,
+        f"unexpected `tool_use_id` found in `tool_result` blocks: {tool_use_id}. Each "
+        f"`tool_result` block must have a corresponding `tool_use` block in the previous message.",
+    )
+
+
+def repeated_tool_result(path: str, tool_use_id: str) -> InvalidRequestError:
+    return field_error(
+        path,
+        f"each tool_use must have a single result. Found multiple `tool_result` blocks with id: "
+        f"{tool_use_id}",
+    )
+
+
+def repeated_tool_use(path: str) -> InvalidRequestError:
+    return field_error(path, "`tool_use` ids must be unique")
+
+
+def repeated_tool_name() -> InvalidRequestError:
+    return field_error("tools", "Tool names must be unique.")
+
+
+def unknown_tool_choice(name: str) -> InvalidRequestError:
+    return InvalidRequestError(f"Tool '{name}' not found in provided tools")
+
+
+def tool_choice_without_tools() -> InvalidRequestError:
+    return InvalidRequestError("tool_choice may only be specified while providing tools")

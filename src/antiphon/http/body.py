@@ -1,0 +1,41 @@
+"""Request bodies: JSON only, a size limit before anything is buffered (spec §7.6)."""
+
+from starlette.requests import ClientDisconnect, Request
+
+from antiphon.errors import InvalidRequestError, RequestTooLargeError, UnsupportedMediaTypeError
+
+BODY_BYTES_MAX = 32 * 1024 * 1024  # messages and count_tokens
+
+
+async def read_json(request: Request, limit: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body.
+
+    Raises:
+        UnsupportedMediaTypeError: the content type is not JSON.
+        RequestTooLargeError: the body is, or says that it is, longer than `limit` bytes.
+    """
+    content_type = request.headers.get("content-type", "application/json")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaTypeError(
+            f"The content type must be application/json, not {content_type!r}: "
+            "send the header 'content-type: application/json'."
+        )
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise _too_large(limit)
+    except ClientDisconnect:
+        raise InvalidRequestError("The request body was cut off.") from None
+    return bytes(body)
+
+
+def _too_large(limit: int) -> RequestTooLargeError:
+    return RequestTooLargeError(
+        f"Request exceeds the maximum size: the body is larger than {limit:,} bytes",
+        headers={"connection": "close"},
+    )

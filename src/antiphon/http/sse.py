@@ -1,0 +1,119 @@
+"""Events to the client: pings while it is silent, cancellation when the client leaves.
+
+Starlette's StreamingResponse watches for `http.disconnect` only under ASGI < 2.4, so the race is
+ours. Leaving cancels the work, which closes the generators down to the engine: that is the abort.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from starlette.types import Receive, Send
+
+from antiphon.errors import APIError, internal_error
+from antiphon.wire.events import ContentBlockStart, ErrorEvent, Event, Ping, sse
+from antiphon.wire.resources import error_detail
+
+HOLD_S = 10.0  # headers wait this long for the first event, so that errors keep their status
+PING_S = 10.0  # silence after which a ping goes out; proxies give up after 30 to 60 s
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+]
+
+log = logging.getLogger("antiphon.http")
+
+
+async def race[T](receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+    """Run `work`; when the client leaves first, cancel it and return None."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_until_disconnect(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.wait({task, gone})
+        for future in (task, gone):  # seen, whatever it is: nobody waits for it any more
+            _ = future.cancelled() or future.exception()
+
+
+async def respond(
+    events: AsyncGenerator[Event],
+    send: Send,
+    *,
+    request_id: str,
+    hold_s: float = HOLD_S,
+    ping_s: float = PING_S,
+) -> None:
+    """Send `events` as server-sent events (spec §6).
+
+    An error before the headers left is raised, and becomes an HTTP error; a later one becomes an
+    `event: error`, after which the stream ends. It is never cut silently (spec §6.6).
+    """
+    async with aclosing(_Source(events)) as source:
+        held = await source.wait(hold_s)
+        event = await source.take() if held else Ping()
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        has_pinged = False
+        while event is not None:
+            await _send_body(send, sse(event))
+            if isinstance(event, ContentBlockStart) and not has_pinged:
+                has_pinged = True
+                await _send_body(send, sse(Ping()))  # as the API does (spec §6.2)
+            try:
+                event = await source.take() if await source.wait(ping_s) else Ping()
+            except Exception as error:
+                detail = error_detail(_public(error, request_id))
+                await _send_body(send, sse(ErrorEvent(detail, request_id)))
+                break
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _Source:
+    """Waits for the next event with a timeout, without cancelling the one being made."""
+
+    def __init__(self, events: AsyncGenerator[Event]) -> None:
+        self._events = events
+        self._pending: asyncio.Future[Event | None] | None = None
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Whether the next event, or the end or an error, is there within `timeout_s`."""
+        if self._pending is None:
+            self._pending = asyncio.ensure_future(anext(self._events, None))
+        done, _ = await asyncio.wait({self._pending}, timeout=timeout_s)
+        return bool(done)
+
+    async def take(self) -> Event | None:
+        """The event that `wait` announced; None is the end. Raises what its making raised."""
+        assert self._pending is not None
+        pending, self._pending = self._pending, None
+        return await pending
+
+    async def aclose(self) -> None:
+        if self._pending is not None:
+            self._pending.cancel()
+            await asyncio.wait({self._pending})
+            _ = self._pending.cancelled() or self._pending.exception()
+        await self._events.aclose()
+
+
+def _public(error: Exception, request_id: str) -> APIError:
+    if isinstance(error, APIError):
+        return error
+    log.error("request %s failed mid-stream", request_id, exc_info=error)
+    return internal_error(request_id)
+
+
+def _send_body(send: Send, body: bytes) -> Awaitable[None]:
+    return send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

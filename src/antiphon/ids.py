@@ -1,0 +1,20 @@
+"""Identifiers as the API makes them: `msg_01…`: a prefix, `01`, 22 base62 characters (spec §3.6)."""
+
+import random
+import string
+from collections.abc import Callable
+
+ALPHABET = string.digits + string.ascii_letters
+LENGTH = 22  # base62 characters: 131 bits
+
+NewId = Callable[[str], str]
+
+
+def generator(rng: random.Random | None = None) -> NewId:
+    """Return `new_id(prefix) -> str`. Pass a seeded `rng` for repeatable identifiers."""
+    source = rng if rng is not None else random.SystemRandom()
+
+    def new_id(prefix: str) -> str:
+        return f"{prefix}_01" + "".join(source.choices(ALPHABET, k=LENGTH))
+
+    return new_id

@@ -1,0 +1,1 @@
+"""Text to content blocks, incrementally: pure feed() and finish(), no I/O."""

@@ -1,0 +1,1 @@
+"""Messages to prompt: chat template, prompt safety, tokens. No I/O."""

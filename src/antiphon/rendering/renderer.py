@@ -1,0 +1,120 @@
+"""A request's system prompt and messages become the token ids of one prompt.
+
+The request is reduced to turns (role and text), the turns to what the model's template can
+express, and the template's text to tokens. Creating a message and counting its tokens take this
+same path, so the two numbers cannot differ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from antiphon.rendering.profiles import ModelProfile, SystemTurns
+from antiphon.rendering.prompt_safety import PromptEncoder
+from antiphon.wire.content import ContentBlockParam, TextBlock
+from antiphon.wire.messages import PromptParams
+
+BLOCK_SEPARATOR = "\n\n"  # between the blocks and merged turns of one side
+BILLING_HEADER = "x-anthropic-billing-header:"  # an agent's first system block, not a prompt
+
+
+class Turn(NamedTuple):
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the engine continues."""
+
+    token_ids: list[int]
+
+
+class Renderer:
+    """Renders requests for one model. Safe to use from several threads."""
+
+    def __init__(
+        self, profile: ModelProfile, encoder: PromptEncoder, *, begin_id: int | None = None
+    ) -> None:
+        """`begin_id`: the token that every prompt begins with, where the vocabulary wants one."""
+        self._profile = profile
+        self._encoder = encoder
+        self._begin_id = begin_id
+
+    def render(self, request: PromptParams) -> Prompt:
+        """
+        Raises:
+            InvalidRequestError: the model's template refuses the conversation.
+        """
+        turns = conversation(request)
+        prefill = ""
+        if turns and turns[-1].role == "assistant":
+            prefill = turns.pop().text.rstrip()
+        turns = place_system_turns(turns, self._profile.system_turns)
+
+        sentinels = self._encoder.sentinels([prefill, *(turn.text for turn in turns)])
+        rendered = self._profile.template.render(
+            [
+                {"role": turn.role, "content": self._encoder.protect(turn.text, sentinels)}
+                for turn in turns
+            ]
+        )
+        rendered += self._encoder.protect(prefill, sentinels)
+        ids = self._encoder.encode(rendered, sentinels)
+        if self._begin_id is not None and ids[:1] != [self._begin_id]:
+            ids.insert(0, self._begin_id)
+        return Prompt(token_ids=ids)
+
+
+def conversation(request: PromptParams) -> list[Turn]:
+    """The turns of a request: system first, neighbours of one role merged (spec §3.1)."""
+    turns: list[Turn] = []
+    for role, text in (
+        ("system", _system_text(request)),
+        *((message.role, _text(message.role, message.content)) for message in request.messages),
+    ):
+        if role == "system" and not text:
+            continue
+        if turns and turns[-1].role == role:
+            separator = "" if role == "assistant" else BLOCK_SEPARATOR
+            text = turns.pop().text + separator + text
+        turns.append(Turn(role, text))
+    return turns
+
+
+def place_system_turns(turns: Sequence[Turn], where: SystemTurns) -> list[Turn]:
+    """Move system text that the template cannot hold in place into the user's turn (spec §3.2)."""
+    placed: list[Turn] = []
+    for number, turn in enumerate(turns):
+        if turn.role == "system" and not _fits(number, where):
+            marked = turn.text if number == 0 else f"<system>\n{turn.text}\n</system>"
+            turn = Turn("user", marked)
+        if placed and placed[-1].role == turn.role == "user":
+            turn = Turn("user", placed.pop().text + BLOCK_SEPARATOR + turn.text)
+        placed.append(turn)
+    return placed
+
+
+def _fits(number: int, where: SystemTurns) -> bool:
+    return where == SystemTurns.ANYWHERE or (where == SystemTurns.FIRST and number == 0)
+
+
+def _system_text(request: PromptParams) -> str:
+    system = request.system
+    if not isinstance(system, list):
+        return system if isinstance(system, str) else ""
+    texts = [block.text for block in system]
+    if texts and texts[0].startswith(BILLING_HEADER):
+        texts = texts[1:]
+    return BLOCK_SEPARATOR.join(texts)
+
+
+def _text(role: str, content: str | Sequence[ContentBlockParam]) -> str:
+    """The text of one message. An assistant's text was one text, so its blocks join seamlessly."""
+    if isinstance(content, str):
+        return content
+    texts = []
+    for block in content:
+        assert isinstance(block, TextBlock), "the backend rejects what cannot be rendered"
+        texts.append(block.text)
+    return ("" if role == "assistant" else BLOCK_SEPARATOR).join(texts)

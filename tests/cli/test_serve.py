@@ -1,0 +1,183 @@
+"""`antiphon serve` and `doctor` as processes: what they print, how they stop, how they fail."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+BASE = [sys.executable, "-m", "antiphon"]
+ENVIRONMENT = {"PATH": os.environ["PATH"], "ANTIPHON_CONFIG": "/nowhere/config.toml"}
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*BASE, *arguments],
+        env={**ENVIRONMENT, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@contextmanager
+def server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A stub server; yields the process and the lines it printed when it was ready."""
+    command = [*BASE, "serve", "--engine", "stub", "--port", "0", *arguments]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, [process.stdout.readline().rstrip("\n") for _ in range(3)]
+        finally:
+            process.kill()
+
+
+def test_it_says_when_it_is_ready_and_then_it_is() -> None:
+    with server() as (_, lines):
+        url = lines[0].removeprefix("Antiphon is ready: ")
+        with urllib.request.urlopen(url + "/health") as response:
+            health = json.load(response)
+
+    assert lines[1:] == [f"export ANTHROPIC_BASE_URL={url}", "export ANTHROPIC_API_KEY=antiphon"]
+    assert health["status"] == "ok"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_stops_it_cleanly(number: signal.Signals) -> None:
+    with server() as (process, _):
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def open_stream(url: str, max_tokens: int) -> socket.socket:
+    """A streamed answer that has begun."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    body = json.dumps(
+        {
+            "model": "m",
+            "max_tokens": max_tokens,
+            "stream": True,
+            "messages": [{"role": "user", "content": "x" * 4000}],
+        }
+    ).encode()
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection.sendall(
+        b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    return connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = b""
+    while piece := connection.recv(65_536):
+        received += piece
+    connection.close()
+    return received
+
+
+def test_a_running_answer_is_finished_before_it_stops() -> None:
+    with server() as (process, lines):
+        connection = open_stream(lines[0].removeprefix("Antiphon is ready: "), max_tokens=500)
+        first = connection.recv(200)
+        process.send_signal(signal.SIGINT)
+        received = first + read_all(connection)
+        process.wait(20)
+
+    assert process.returncode == 0
+    assert b"event: message_stop" in received
+
+
+def test_the_second_ctrl_c_ends_it_at_once() -> None:
+    with server() as (process, lines):
+        connection = open_stream(lines[0].removeprefix("Antiphon is ready: "), max_tokens=500)
+        connection.recv(10)  # an answer that nobody reads keeps the server waiting
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        connection.close()
+
+    assert process.returncode in (0, 130)
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run("serve", "--engine", "stub", "--port", str(port))
+
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"antiphon: Cannot listen on 127.0.0.1: port {port} is already in use: "
+        "stop what uses it, or choose --port.\n"
+    )
+
+
+def test_other_machines_are_not_served_without_keys() -> None:
+    result = run("serve", "--engine", "stub", "--host", "0.0.0.0", "--port", "0")
+
+    assert result.returncode == 1
+    assert "set ANTIPHON_API_KEYS, or add --no-auth" in result.stderr
+
+
+def test_a_missing_model_is_one_sentence() -> None:
+    result = run("serve", "--model", "no/such/model.gguf", "--port", "0")
+
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "There is no model 'no/such/model.gguf'" in result.stderr
+
+
+def test_a_damaged_model_is_one_sentence(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(b"this is no model" * 100)
+    result = run("serve", "--model", str(damaged), "--port", "0")
+
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "damaged.gguf" in result.stderr
+
+
+def test_a_wrong_setting_is_one_sentence() -> None:
+    result = run("serve", ANTIPHON_PORT="http")
+
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+
+
+def test_doctor_says_where_every_value_came_from() -> None:
+    result = run("doctor", "--engine", "stub", "--context", "5000", ANTIPHON_SLOTS="3")
+
+    lines = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
+    assert result.returncode == 0
+    assert lines["slots"][1:] == ["3"]  # the engine's own row, below the settings
+    assert "ANTIPHON_SLOTS" in result.stdout
+    assert "5,000 tokens" in result.stdout
+
+
+def test_doctor_reports_a_problem_and_goes_on() -> None:
+    result = run("doctor", "--model", "no/such/model.gguf")
+
+    assert "problem: There is no model 'no/such/model.gguf'" in result.stdout
+    assert result.stderr == ""
+
+
+def test_help_names_every_setting() -> None:
+    text = run("serve", "--help").stdout
+
+    for flag in ("--model", "--engine", "--host", "--port", "--slots", "--context"):
+        assert flag in text
