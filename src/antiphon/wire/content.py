@@ -243,12 +243,14 @@ ContentBlock = (
     | FallbackBlock
 )
 
+# In the order in which the API lists the tags that it knows.
 ContentBlockParam = (
-    ContentBlock
+    TextBlock
     | ImageBlock
     | DocumentBlock
     | SearchResultBlock
     | ToolResultBlock
+    | ContentBlock
     | ToolAdditionBlock
     | ToolRemovalBlock
 )

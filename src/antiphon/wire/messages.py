@@ -12,7 +12,7 @@ from antiphon.wire.sources import CacheControl
 from antiphon.wire.structs import Object, Plain, Tagged
 from antiphon.wire.tools import Tool, ToolChoice
 
-type Effort = Literal["low", "medium", "high", "xhigh", "max"]
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
 
 StopReason = Literal[
     "end_turn",

@@ -1,0 +1,193 @@
+"""Rules across the fields of a prompt (spec §3.1, §3.4, §4.1, §4.3, §8.2): one function each.
+
+They hold for creating a message and for counting its tokens alike. Each raises the API's error or
+returns. What this server cannot do yet is not judged here; a backend rejects it.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, takewhile
+
+from antiphon import errors
+from antiphon.wire.content import ContentBlockParam, TextBlock, ToolResultBlock, ToolUseBlock
+from antiphon.wire.messages import CreateMessage, MessageParam, PromptParams
+from antiphon.wire.tools import CustomTool, ToolChoiceAny, ToolChoiceTool
+
+MESSAGES_MAX = 100_000
+BREAKPOINTS_MAX = 4
+
+
+def check(request: PromptParams) -> None:
+    """Raise the first broken rule's `InvalidRequestError`."""
+    message_count(request)
+    message_content(request)
+    text_blocks(request)
+    system_text(request)
+    tool_pairs(request)
+    tool_names(request)
+    tool_schemas(request)
+    tool_choice(request)
+    breakpoints(request)
+    if isinstance(request, CreateMessage):
+        stop_sequences(request)
+
+
+# Messages and text (spec §3.1) ----------------------------------------------------------------
+
+
+def message_count(request: PromptParams) -> None:
+    if not request.messages:
+        raise errors.no_messages()
+    if len(request.messages) > MESSAGES_MAX:
+        raise errors.too_many_messages(len(request.messages), MESSAGES_MAX)
+
+
+def message_content(request: PromptParams) -> None:
+    """Only an assistant may say nothing: at the end, or where a server answered `content: []`."""
+    last = len(request.messages) - 1
+    for index, message in enumerate(request.messages):
+        allowed = message.role == "assistant" and (index == last or message.content == [])
+        if not message.content and not allowed:
+            raise errors.empty_message(index)
+
+
+def text_blocks(request: PromptParams) -> None:
+    """Text must say something. A final assistant's blank text is a prefill that is trimmed."""
+    last = len(request.messages) - 1
+    for index, message in enumerate(request.messages):
+        prefill = index == last and message.role == "assistant"
+        for path, block in _blocks(index, message):
+            if isinstance(block, TextBlock):
+                _require_text(block, path, "messages", blank_allowed=prefill)
+
+
+def system_text(request: PromptParams) -> None:
+    if isinstance(request.system, list):
+        for index, block in enumerate(request.system):
+            _require_text(block, f"system.{index}", "system", blank_allowed=True)
+
+
+def _require_text(block: TextBlock, path: str, field: str, *, blank_allowed: bool) -> None:
+    if not block.text:
+        raise errors.cached_empty_text(path) if block.cache_control else errors.empty_text(field)
+    if not blank_allowed and not block.text.strip():
+        raise errors.blank_text(field)
+
+
+def _blocks(index: int, message: MessageParam) -> Iterator[tuple[str, ContentBlockParam]]:
+    """Each block with its path. A string is one text block; an empty one is no block."""
+    content = message.content
+    if isinstance(content, str):
+        content = [TextBlock(content)] if content else []
+    for at, block in enumerate(content):
+        yield f"messages.{index}.content.{at}", block
+
+
+def stop_sequences(request: CreateMessage) -> None:
+    if request.stop_sequences and not all(text.strip() for text in request.stop_sequences):
+        raise errors.blank_stop_sequence()
+
+
+# Tool calls and their results (spec §3.4) -----------------------------------------------------
+
+
+class _Turn:
+    """Consecutive messages of one role: the API merges them."""
+
+    def __init__(self, role: str, messages: Iterable[tuple[int, MessageParam]]) -> None:
+        self.role = role
+        self.blocks = [pair for index, message in messages for pair in _blocks(index, message)]
+
+    def uses(self) -> list[tuple[str, str]]:
+        """Path and id of each `tool_use`."""
+        found = ((path, block) for path, block in self.blocks if self.role == "assistant")
+        return [(path, block.id) for path, block in found if isinstance(block, ToolUseBlock)]
+
+    def results(self) -> list[tuple[str, str]]:
+        """Path and id of each `tool_result`."""
+        found = ((path, block) for path, block in self.blocks if self.role == "user")
+        return [
+            (path, block.tool_use_id) for path, block in found if isinstance(block, ToolResultBlock)
+        ]
+
+    def leading_results(self) -> set[str]:
+        """The ids that count: results come before anything else the user says."""
+        if self.role != "user":
+            return set()
+        blocks = (block for _, block in self.blocks)
+        leading = takewhile(lambda block: isinstance(block, ToolResultBlock), blocks)
+        return {block.tool_use_id for block in leading if isinstance(block, ToolResultBlock)}
+
+
+def tool_pairs(request: PromptParams) -> None:
+    """Every `tool_use` is answered first thing in the next turn, and nothing else is answered."""
+    groups = groupby(enumerate(request.messages), key=lambda pair: pair[1].role)
+    turns = [_Turn(role, messages) for role, messages in groups]
+    for before, turn in zip([_Turn("", ()), *turns], [*turns, _Turn("", ())], strict=True):
+        uses = before.uses()
+        _unique_uses(uses)
+        answered = turn.leading_results()
+        missing = [(path, name) for path, name in uses if name not in answered]
+        if missing:
+            index = int(missing[0][0].split(".")[1])
+            raise errors.unanswered_tool_use(index, [name for _, name in missing])
+        _expected_results(turn.results(), {name for _, name in uses})
+
+
+def _unique_uses(uses: Iterable[tuple[str, str]]) -> None:
+    seen: set[str] = set()
+    for path, name in uses:
+        if name in seen:
+            raise errors.repeated_tool_use(path)
+        seen.add(name)
+
+
+def _expected_results(results: Iterable[tuple[str, str]], expected: set[str]) -> None:
+    seen: set[str] = set()
+    for path, name in results:
+        if name not in expected:
+            raise errors.unexpected_tool_result(path, name)
+        if name in seen:
+            raise errors.repeated_tool_result(path, name)
+        seen.add(name)
+
+
+# Tools (spec §4.1, §4.3) ----------------------------------------------------------------------
+
+
+def tool_names(request: PromptParams) -> None:
+    names = [tool.name for tool in request.tools or () if isinstance(tool, CustomTool)]
+    if len(set(names)) < len(names):
+        raise errors.repeated_tool_name()
+
+
+def tool_schemas(request: PromptParams) -> None:
+    for index, tool in enumerate(request.tools or ()):
+        if isinstance(tool, CustomTool) and tool.input_schema.get("type") != "object":
+            missing = "type" not in tool.input_schema
+            text = "Field required" if missing else "Input should be 'object'"
+            raise errors.field_error(f"tools.{index}.custom.input_schema.type", text)
+
+
+def tool_choice(request: PromptParams) -> None:
+    """A forced call needs something to call. `auto` and `none` without tools change nothing."""
+    choice = request.tool_choice
+    if isinstance(choice, ToolChoiceAny | ToolChoiceTool) and not request.tools:
+        raise errors.tool_choice_without_tools()
+    if isinstance(choice, ToolChoiceTool):
+        names = {getattr(tool, "name", None) for tool in request.tools or ()}
+        if choice.name not in names:
+            raise errors.unknown_tool_choice(choice.name)
+
+
+# Cache breakpoints (spec §8.2) ----------------------------------------------------------------
+
+
+def breakpoints(request: PromptParams) -> None:
+    """At most four; automatic caching takes one unless the last block is marked already."""
+    system = request.system if isinstance(request.system, list) else []
+    blocks = (block for message in request.messages for _, block in _blocks(0, message))
+    parts = chain(request.tools or (), system, blocks)
+    marks = [bool(getattr(part, "cache_control", None)) for part in parts]
+    found = sum(marks) + bool(request.cache_control and marks[-1:] != [True])
+    if found > BREAKPOINTS_MAX:
+        raise errors.too_many_breakpoints(found, BREAKPOINTS_MAX)
