@@ -197,3 +197,10 @@ def unknown_tool_choice(name: str) -> InvalidRequestError:
 
 def tool_choice_without_tools() -> InvalidRequestError:
     return InvalidRequestError("tool_choice may only be specified while providing tools")
+
+
+def engine_step_failed() -> InternalError:
+    """A bug below the scheduler. The engine knows no request id; its log has one line about it."""
+    return InternalError(
+        "The engine failed while it computed this answer. The server's log says more."
+    )

@@ -1,0 +1,307 @@
+"""The embedded engine: llama.cpp behind one thread with an inbox and an outbox.
+
+Everything native happens on the engine's thread. Outside events, a new job or a client that has
+left, are messages in the inbox and seen at the top of the next step:
+
+    drain the inbox → schedule → decode → draw → update → flush the outbox
+"""
+
+import asyncio
+import atexit
+import logging
+import secrets
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from antiphon.engines.base import EngineInfo, FinishReason, Generation, TokenChunk
+from antiphon.engines.llamacpp import loading
+from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.outbox import Failure, Outbox, Outlet
+from antiphon.engines.llamacpp.sampler import chain
+from antiphon.engines.llamacpp.scheduler import Scheduler
+from antiphon.engines.llamacpp.sequence import Sequence
+from antiphon.engines.llamacpp.step import Progress, Step
+from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
+from antiphon.errors import engine_step_failed, overloaded, prompt_too_long, shutting_down
+
+WAITING_MAX = 1024  # jobs beside those in slots; more are refused as overloaded
+
+log = logging.getLogger("antiphon.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    sequence: Sequence
+    outlet: Outlet
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    sequence: Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    pass
+
+
+@dataclass(slots=True)
+class _Job:
+    """What the engine's thread keeps for a sequence until it ends."""
+
+    outlet: Outlet
+    sampler: Any = None  # from admission on; keeps its random state through a pause
+
+
+class LlamaEngine:
+    """Implements `base.Engine`. Make one with `LlamaEngine.load`."""
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        tokenizer: LlamaTokenizer,
+        info: EngineInfo,
+        *,
+        cells: int,
+        sequence_ids: int,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.info = info
+        self._runner = runner
+        self._cells, self._sequence_ids = cells, sequence_ids
+        self._jobs_max = info.slots + waiting_max
+        self._inbox: SimpleQueue[Submit | Cancel | Close] = SimpleQueue()
+        self._submitting = threading.Lock()  # nothing enters the inbox behind Close
+        self._closed = False
+        self._num_jobs = 0
+        # From here on only the engine's thread touches these, and replaces the snapshot.
+        self._jobs: dict[Sequence, _Job] = {}
+        self._outbox = Outbox()
+        self._num_steps = self._num_failures = 0
+        self._scheduler = self._new_scheduler()
+        self._snapshot: Mapping[str, int] = {}
+        self._publish()
+        self._thread = threading.Thread(target=self._run, name="antiphon-engine", daemon=True)
+        self._thread.start()
+        atexit.register(self._stop)  # a daemon thread in native code does not survive the end
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        slots: int = 8,
+        context: int | None = None,
+        threads: int | None = None,
+        gpu_layers: int | None = None,
+        waiting_max: int = WAITING_MAX,
+    ) -> "LlamaEngine":
+        """Load a chat model in GGUF form. Takes as long as reading the file does.
+
+        `context` is the number of cells that all sequences share, and the longest single one as
+        far as the model was trained for it; None takes what was trained or what fits into memory.
+
+        Raises:
+            StartupError: no such file, damaged, not loadable, or too little memory.
+        """
+        loaded = loading.load(
+            path, slots=slots, context=context, threads=threads, gpu_layers=gpu_layers
+        )
+        return cls(
+            loaded.runner,
+            loaded.tokenizer,
+            loaded.info,
+            cells=loaded.cells,
+            sequence_ids=loaded.sequence_ids,
+            waiting_max=waiting_max,
+        )
+
+    def metrics(self) -> Mapping[str, int]:
+        """As of the last step."""
+        return self._snapshot
+
+    async def generate(self, job: Generation) -> AsyncGenerator[TokenChunk]:
+        """See `base.Engine.generate`."""
+        if len(job.prompt) >= self.info.context_len:
+            raise prompt_too_long(len(job.prompt), self.info.context_len - 1)
+        assert min(job.prompt) >= 0
+        assert max(job.prompt) < self.info.vocab_size
+        outlet = Outlet(asyncio.get_running_loop())
+        sequence = Sequence.from_prompt(
+            job.prompt, max_tokens=job.max_tokens, sampling=job.sampling
+        )
+        self._submit(Submit(sequence, outlet))
+        try:
+            finish_reason: FinishReason | None = None
+            while finish_reason is None:
+                chunk = await outlet.next()
+                finish_reason = chunk.finish_reason
+                yield chunk
+        finally:
+            with self._submitting:
+                self._num_jobs -= 1
+                if not outlet.ended:
+                    self._inbox.put(Cancel(sequence))
+
+    async def close(self) -> None:
+        """See `base.Engine.close`. Interrupts the step that is being computed."""
+        await asyncio.to_thread(self._stop)
+
+    def _submit(self, message: Submit) -> None:
+        with self._submitting:
+            if self._closed:
+                raise shutting_down()
+            if self._num_jobs >= self._jobs_max:
+                raise overloaded("too many requests are waiting.")
+            self._num_jobs += 1
+            self._inbox.put(message)
+
+    def _stop(self) -> None:
+        with self._submitting:
+            if not self._closed:
+                self._closed = True
+                self._inbox.put(Close())
+                self._runner.cancel()
+        self._thread.join()
+        atexit.unregister(self._stop)
+
+    # What follows runs on the engine's thread.
+
+    def _run(self) -> None:
+        try:
+            while self._drain():
+                if self._scheduler.has_work:
+                    self._step()
+                self._flush()
+        finally:
+            for job in self._jobs.values():
+                self._end(job, Failure(shutting_down()))
+            self._jobs.clear()
+            self._flush()
+            self._runner.close()
+
+    def _drain(self) -> bool:
+        """Take in what has happened outside; wait for something when there is nothing to do.
+        False when the engine closes."""
+        wait = not self._scheduler.has_work
+        if wait:
+            self._scheduler.cache.check()
+        while True:
+            try:
+                message = self._inbox.get(block=wait)
+            except Empty:
+                return True
+            wait = False
+            match message:
+                case Submit(sequence, outlet):
+                    self._jobs[sequence] = _Job(outlet)
+                    self._scheduler.submit(sequence)
+                case Cancel(sequence):
+                    if (job := self._jobs.pop(sequence, None)) is not None:
+                        self._scheduler.cancel(sequence)
+                        self._end(job, None)
+                case Close():
+                    return False
+
+    def _step(self) -> None:
+        computing = None
+        try:
+            step = self._scheduler.schedule()
+            self._runner.apply(step.operations)
+            computing = step
+            self._admit(step)
+            drawn = self._compute(step)
+            computing = None
+            for progress in self._scheduler.update(step, drawn):
+                self._hand_out(progress)
+        except Exception as error:
+            if isinstance(error, InterruptedError) and self._closed:
+                return
+            log.exception("a step failed: %s", error)
+            self._recover(computing)
+        self._num_steps += 1
+
+    def _admit(self, step: Step) -> None:
+        """Tell those who were admitted how much of their prompt is cached, before the prefill."""
+        for sequence in step.admitted:
+            job = self._jobs[sequence]
+            job.sampler = self._runner.new_sampler(
+                chain(sequence.sampling, any_seed=secrets.randbits(32))
+            )
+            self._outbox.put(job.outlet, TokenChunk(cached=sequence.cached))
+        if step.admitted:
+            self._flush()
+
+    def _compute(self, step: Step) -> list[int]:
+        if not step.chunks:
+            return []
+        rows = self._runner.decode(step.chunks)
+        drawing = [chunk.sequence for chunk in step.chunks if chunk.draws]
+        return [
+            self._runner.draw(self._jobs[sequence].sampler, row)
+            for sequence, row in zip(drawing, rows, strict=True)
+        ]
+
+    def _hand_out(self, progress: Progress) -> None:
+        job = self._jobs[progress.sequence]
+        tokens = () if progress.token is None else (progress.token,)
+        chunk = TokenChunk(tokens, finish_reason=progress.finish_reason)
+        if progress.finish_reason is None:
+            self._outbox.put(job.outlet, chunk)
+        else:
+            del self._jobs[progress.sequence]
+            self._end(job, chunk)
+
+    def _end(self, job: _Job, last: TokenChunk | Failure | None) -> None:
+        if last is not None:
+            self._outbox.put(job.outlet, last)
+        if job.sampler is not None:
+            job.sampler.close()
+
+    def _recover(self, computing: Step | None) -> None:
+        """After a failed step. While it was computed, its own sequences are lost and all others
+        go on; before or after, the books may be wrong, and everything starts anew."""
+        self._num_failures += 1
+        if computing is not None:
+            touched = {chunk.sequence for chunk in computing.chunks} | set(computing.admitted)
+            self._scheduler.fail(touched)
+        else:
+            touched = set(self._jobs)
+            self._scheduler = self._new_scheduler()
+            self._runner.clear()
+        for sequence in touched:
+            self._end(self._jobs.pop(sequence), Failure(engine_step_failed()))
+
+    def _new_scheduler(self) -> Scheduler:
+        return Scheduler(
+            cells=self._cells,
+            sequence_ids=self._sequence_ids,
+            slots=self.info.slots,
+            context_len=self.info.context_len,
+            end_of_generation=self.info.end_of_generation,
+            cuttable=self._runner.cuttable,
+        )
+
+    def _flush(self) -> None:
+        """The numbers first: who reads the end of an answer finds it counted."""
+        self._publish()
+        self._outbox.flush()
+
+    def _publish(self) -> None:
+        scheduler = self._scheduler
+        self._snapshot = {
+            "running": len(scheduler.running),
+            "waiting": len(scheduler.waiting),
+            "paused": len(scheduler.paused),
+            "retired": scheduler.cache.retired,
+            "cells_used": scheduler.cache.cells,
+            "cells_total": scheduler.cells,
+            "steps": self._num_steps,
+            "failed_steps": self._num_failures,
+            **asdict(scheduler.counters),
+        }

@@ -1,0 +1,119 @@
+"""From a path to a loaded model: the header first, then memory, then the native side."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from antiphon.engines.base import EngineInfo
+from antiphon.engines.llamacpp import gguf, memory, model_runner
+from antiphon.engines.llamacpp.model_runner import UBATCH_TOKENS, ModelRunner
+from antiphon.engines.llamacpp.sampler import model_defaults
+from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
+from antiphon.errors import StartupError
+
+SEQUENCE_IDS_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
+ALL_LAYERS = -1
+
+log = logging.getLogger("antiphon.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    runner: ModelRunner
+    tokenizer: LlamaTokenizer
+    info: EngineInfo
+    cells: int
+    sequence_ids: int
+
+
+def load(
+    path: Path, *, slots: int, context: int | None, threads: int | None, gpu_layers: int | None
+) -> Loaded:
+    """See `LlamaEngine.load`."""
+    if not 0 < slots < SEQUENCE_IDS_MAX:
+        raise StartupError(f"There can be 1 to {SEQUENCE_IDS_MAX - 1} slots, not {slots}.")
+    if context is not None and context < 2:
+        raise StartupError(f"A context of {context} tokens has no room for an answer.")
+    file = gguf.read(path)
+    on_gpu = gpu_layers != 0 and model_runner.has_gpu()
+    plan = memory.plan_context(
+        file, context, memory.available_bytes(), scratch=_scratch_bytes(file), on_gpu=on_gpu
+    )
+    threads = threads or default_threads()
+    runner = _load_weights(file, gpu_layers, on_gpu=on_gpu)
+    # Recurrent models keep a state for every id, so they get no more than they can use at once.
+    sequence_ids = SEQUENCE_IDS_MAX if runner.cuttable else min(2 * slots, SEQUENCE_IDS_MAX)
+    sequence_ids = max(sequence_ids, slots + 1)
+    runner.open(cells=plan.cells, sequence_ids=sequence_ids, threads=threads)
+    tokenizer = LlamaTokenizer(runner.vocabulary)
+    details = {
+        "model": f"{file.name} ({file.architecture}, {file.size / (1 << 20):,.0f} MiB)",
+        "context": plan.reason,
+        "cells": f"{plan.cells}, {file.bytes_per_cell:,} bytes each",
+        "chat template": "from the model file",
+        "flash attention": "on" if runner.flash_attention else "off: this model cannot use it",
+        "gpu layers": "all" if runner.gpu_layers == ALL_LAYERS else str(runner.gpu_layers),
+        "threads": str(threads),
+        **model_runner.system_details(),
+    }
+    if not on_gpu:
+        details["gpu layers"] = "none"
+    if file.chat_template is None:
+        details["chat template"] = "none in the model file; a common one is used instead"
+        log.warning("the model '%s' has no chat template: a common one is used", file.name)
+    log.info("context: %s", plan.reason)
+    info = _info(file, runner, tokenizer, plan.context_len, slots, details)
+    return Loaded(runner, tokenizer, info, plan.cells, sequence_ids)
+
+
+def default_threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _info(
+    file: gguf.ModelFile,
+    runner: ModelRunner,
+    tokenizer: LlamaTokenizer,
+    context_len: int,
+    slots: int,
+    details: dict[str, str],
+) -> EngineInfo:
+    def text(token: int | None) -> str | None:
+        return None if token is None else tokenizer.token_bytes(token).decode(errors="replace")
+
+    return EngineInfo(
+        engine="llamacpp",
+        model_name=file.name,
+        context_len=context_len,
+        slots=slots,
+        vocab_size=runner.vocabulary.size,
+        end_of_generation=runner.vocabulary.end_of_generation(),
+        begin_id=runner.vocabulary.begin(),
+        bos_token=text(runner.vocabulary.bos()),
+        eos_token=text(runner.vocabulary.eos()),
+        chat_template=file.chat_template,
+        sampling=model_defaults(file.metadata),
+        details=details,
+    )
+
+
+def _load_weights(file: gguf.ModelFile, gpu_layers: int | None, *, on_gpu: bool) -> ModelRunner:
+    """Automatic GPU layers: all, else half of them, else none. The binding does not say how much
+    memory a GPU has, so it is tried."""
+    if not on_gpu:
+        return ModelRunner(file.path, gpu_layers=0, name=file.name)
+    if gpu_layers is not None:
+        return ModelRunner(file.path, gpu_layers=gpu_layers, name=file.name)
+    for layers in (ALL_LAYERS, file.num_layers // 2):
+        try:
+            return ModelRunner(file.path, gpu_layers=layers, name=file.name)
+        except StartupError as error:
+            log.warning("not all layers fit on the GPU: %s", error)
+    return ModelRunner(file.path, gpu_layers=0, name=file.name)
+
+
+def _scratch_bytes(file: gguf.ModelFile) -> int:
+    """Logits of one row a sequence id, twice, and a dozen activations of one batch, in 32 bits."""
+    return 4 * (2 * SEQUENCE_IDS_MAX * file.vocab_size + 12 * UBATCH_TOKENS * file.widest)

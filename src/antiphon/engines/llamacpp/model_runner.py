@@ -1,0 +1,287 @@
+"""The native model: loads it, keeps its cache in order, computes batches, draws tokens.
+
+The only file that imports the binding (cyllama, llama.cpp below it), and the only one that knows
+what the binding does not guard. Learned by trying, llama.cpp b11669:
+
+- Everything on a context happens on one thread; a second decode aborts the process, closing the
+  context during one is a segfault. Only tokenising is safe elsewhere.
+- `memory_seq_cp` is right only from position 0 into an empty id, `memory_seq_rm` only for a tail
+  or everything, and positions must be contiguous; otherwise logits are silently wrong by up to
+  0.6. So the length of every sequence is kept here and asserted.
+- A token id out of range aborts the process.
+- A Python log callback that is still set when the interpreter ends is a segfault.
+"""
+
+import atexit
+import os
+from collections import deque
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from antiphon.engines.base import TokenKind
+from antiphon.engines.llamacpp.sampler import Link
+from antiphon.engines.llamacpp.step import Chunk, Copy, Remove
+from antiphon.errors import StartupError
+
+BATCH_TOKENS_MAX = 2048  # rows of one decode call
+UBATCH_TOKENS = 512  # rows that are computed together
+LOG_LINES_KEPT = 200
+LOG_WARNING, LOG_CONTINUES = 3, 5  # levels of the native log
+
+
+class NativeLog:
+    """The last lines of the native log, which nobody else sees."""
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[int, str]] = deque(maxlen=LOG_LINES_KEPT)
+
+    def __call__(self, level: int, text: str) -> None:
+        if level == LOG_CONTINUES and self._lines:
+            level, line = self._lines.pop()
+            text = line + text
+        self._lines.append((level, text))
+
+    def complaints(self, count: int = 2) -> str:
+        """The last warnings and errors as one line."""
+        lines = [" ".join(text.split()) for level, text in self._lines if level >= LOG_WARNING]
+        return "; ".join(lines[-count:])
+
+    def contains(self, words: str) -> bool:
+        return any(words in " ".join(text.split()) for _, text in self._lines)
+
+    def clear(self) -> None:
+        self._lines.clear()
+
+
+native_log = NativeLog()
+
+
+@cache
+def binding() -> Any:
+    """The binding's module, imported on first use (0.2 s) and kept quiet."""
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # a crash report takes seconds; read on import
+    import cyllama.llama.llama_cpp as llama_cpp
+
+    llama_cpp.set_log_callback(native_log)
+    atexit.register(llama_cpp.disable_logging)
+    llama_cpp.ggml_backend_load_all()
+    return llama_cpp
+
+
+def devices() -> list[dict[str, str]]:
+    """What can compute: `name`, `description`, `type` (CPU, GPU, iGPU, ACCEL)."""
+    return list(binding().ggml_backend_dev_info())
+
+
+def has_gpu() -> bool:
+    offload = binding().llama_supports_gpu_offload()
+    return bool(offload) and any(device["type"] in ("GPU", "iGPU") for device in devices())
+
+
+def system_details() -> dict[str, str]:
+    """For people: versions, devices, the instructions of the processor that are used."""
+    import cyllama
+
+    return {
+        "llama.cpp": f"{binding().llama_version()} (cyllama {cyllama.__version__})",
+        "devices": ", ".join(f"{d['name']}: {d['description'].strip()}" for d in devices()),
+        "system": str(binding().llama_print_system_info()).strip(" |"),
+    }
+
+
+class Vocabulary:
+    """The native vocabulary. Keeps the model alive, so it works while and after it is closed."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._vocab = model.get_vocab()
+        self.size = int(self._vocab.n_vocab)
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(self._vocab.tokenize(text, False, False))  # no BOS, no control tokens
+
+    def token_bytes(self, token_id: int) -> bytes:
+        assert 0 <= token_id < self.size
+        return bytes(self._vocab.token_to_bytes(token_id, 0, True))
+
+    def kind(self, token_id: int) -> TokenKind | None:
+        assert 0 <= token_id < self.size
+        attributes = int(self._vocab.get_attr(token_id))  # flags of llama_token_attr
+        if attributes & 8:
+            return TokenKind.CONTROL
+        if attributes & 16:
+            return TokenKind.USER_DEFINED
+        return TokenKind.UNKNOWN if attributes & 1 else None
+
+    def end_of_generation(self) -> frozenset[int]:
+        return frozenset(token for token in range(self.size) if self._vocab.is_eog(token))
+
+    def begin(self) -> int | None:
+        """The token that the model wants every prompt to begin with."""
+        return self.bos() if self._vocab.get_add_bos() else None
+
+    def bos(self) -> int | None:
+        token = int(self._vocab.token_bos())
+        return token if 0 <= token < self.size else None
+
+    def eos(self) -> int | None:
+        token = int(self._vocab.token_eos())
+        return token if 0 <= token < self.size else None
+
+    def never_drawn(self) -> list[int]:
+        """Tokens that the model file asks to suppress."""
+        return [token for token in self._vocab.get_suppress_tokens() if 0 <= token < self.size]
+
+
+class ModelRunner:
+    """Owned by one thread from `open` to `close`; only `cancel` may be called by others."""
+
+    def __init__(self, path: Path, *, gpu_layers: int, name: str) -> None:
+        """Load the weights; -1 puts every layer on the GPU, where there is one.
+
+        Raises:
+            StartupError: llama.cpp cannot load the file.
+        """
+        params = binding().LlamaModelParams()
+        params.n_gpu_layers = gpu_layers
+        native_log.clear()
+        try:
+            self._model = binding().LlamaModel(str(path), params, verbose=False)
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            reason = native_log.complaints() or str(error)
+            raise StartupError(f"The model '{name}' cannot be loaded: {reason}.") from error
+        self.gpu_layers = gpu_layers
+        self.vocabulary = Vocabulary(self._model)
+        self.cuttable = not (self._model.is_recurrent() or self._model.is_hybrid())
+        self._context: Any = None
+        self._batch: Any = None
+        self._lengths: list[int] = []
+        self._suppressed = self.vocabulary.never_drawn()
+
+    def open(self, *, cells: int, sequence_ids: int, threads: int) -> None:
+        """Make the context: the cache and scratch memory.
+
+        Raises:
+            StartupError: llama.cpp cannot.
+        """
+        native_log.clear()
+        params = binding().LlamaContextParams()
+        params.n_ctx = cells
+        params.n_seq_max = sequence_ids
+        params.n_batch, params.n_ubatch = BATCH_TOKENS_MAX, UBATCH_TOKENS
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True  # one pool of cells for all, prefixes shared
+        params.flash_attn_type = 1  # without: 36 s instead of 3.6 for a prefill beside 30k cells
+        # One row of logits for each sequence, at most: the default reserves one for every token
+        # of a batch, 311 MB at a vocabulary of 152,000. Less than the ids is an abort.
+        params.n_outputs_max, params.n_outputs_max_per_seq = sequence_ids, 1
+        try:
+            self._context = binding().LlamaContext(self._model, params, False)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            reason = native_log.complaints() or str(error)
+            raise StartupError(f"No context of {cells} tokens can be made: {reason}.") from error
+        self.flash_attention = native_log.contains("flash_attn = enabled")
+        self._context.install_cancel_callback()
+        self._batch = binding().LlamaBatch(n_tokens=BATCH_TOKENS_MAX, embd=0, n_seq_max=1)
+        self._lengths = [0] * sequence_ids
+
+    def apply(self, operations: Iterable[Copy | Remove]) -> None:
+        """Copy and remove sequences in the cache."""
+        for operation in operations:
+            if isinstance(operation, Copy):
+                self.copy(operation.source, operation.target, operation.length)
+            else:
+                self.remove(operation.seq_id)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Tag the first `length` cells of `source` as `target` too. Takes no cells."""
+        assert source != target
+        assert self._lengths[target] == 0, "only into an empty sequence"
+        assert 0 < length <= self._lengths[source]
+        self._context.memory_seq_cp(source, target, 0, length)
+        self._lengths[target] = length
+
+    def remove(self, seq_id: int, start: int = 0) -> None:
+        """Remove a sequence's tail from position `start` on."""
+        assert 0 <= start <= self._lengths[seq_id]
+        # -1 is "everything"; models that cannot be cut refuse the same with 0 and the length.
+        removed = self._context.memory_seq_rm(seq_id, start if start else -1, -1)
+        assert removed, "this model's cache cannot be cut"
+        self._lengths[seq_id] = start
+
+    def clear(self) -> None:
+        """Empty the whole cache, whatever is in it."""
+        for seq_id in range(len(self._lengths)):
+            self._context.memory_seq_rm(seq_id, -1, -1)
+            self._lengths[seq_id] = 0
+
+    def decode(self, chunks: Sequence[Chunk]) -> list[int]:
+        """Compute one batch; return the row to draw from for each chunk that draws.
+
+        On any exception the cache is as it was before.
+        """
+        rows = []
+        add, row = self._batch.add, 0
+        self._batch.clear()
+        for chunk in chunks:
+            assert self._lengths[chunk.seq_id] == chunk.start, "positions must be contiguous"
+            last = len(chunk.tokens) - 1
+            for index, token in enumerate(chunk.tokens):
+                add(token, chunk.start + index, [chunk.seq_id], chunk.draws and index == last)
+            row += len(chunk.tokens)
+            if chunk.draws:
+                rows.append(row - 1)
+        try:
+            self._context.decode(self._batch)
+        except BaseException:
+            # Parts of an interrupted batch may be in the cache while their logits are gone.
+            for chunk in chunks:
+                self._context.memory_seq_rm(chunk.seq_id, chunk.start or -1, -1)
+            raise
+        for chunk in chunks:
+            self._lengths[chunk.seq_id] += len(chunk.tokens)
+        return rows
+
+    def logits(self, row: int) -> list[float]:
+        """For tests: as a Python list, this takes 22 ms at a vocabulary of 152,000."""
+        return list(self._context.get_logits_ith(row))
+
+    def new_sampler(self, links: Iterable[Link]) -> Any:
+        """A native sampler chain; the caller closes it."""
+        sampler = binding().LlamaSampler()
+        if self._suppressed:
+            never = [(token, float("-inf")) for token in self._suppressed]
+            sampler.add_logit_bias(self.vocabulary.size, never)
+        for link in links:
+            match link.name:
+                case "greedy":
+                    sampler.add_greedy()
+                case "top_k":
+                    sampler.add_top_k(int(link.value))
+                case "top_p":
+                    sampler.add_top_p(link.value, 1)
+                case "temp":
+                    sampler.add_temp(link.value)
+                case "dist":
+                    sampler.add_dist(int(link.value))
+        return sampler
+
+    def draw(self, sampler: Any, row: int) -> int:
+        """Draw the token behind a row of the last decode."""
+        return int(sampler.sample(self._context, row))
+
+    def cancel(self) -> None:
+        """Interrupt the decode that runs, or the next one. May be called from any thread."""
+        context = self._context
+        if context is not None:
+            context.cancel = True
+
+    def close(self) -> None:
+        """Free context and cache. The weights go when nobody tokenises any more."""
+        if self._batch is not None:
+            self._batch.close()
+        if self._context is not None:
+            self._context.close()
+        self._batch = self._context = self._model = None

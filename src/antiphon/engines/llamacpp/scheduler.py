@@ -1,0 +1,289 @@
+"""What the next step computes, and for whom. Pure: no clock, no thread, no binding, no chance.
+
+    submit · cancel → schedule() → Step → (the runner computes, the sampler draws) → update()
+
+Who runs: paused sequences first, then waiting ones, in order of arrival, while a slot is free and
+the cache has room for what they need: the prompt and a part of the answer (`RESERVED_CELLS`,
+since clients ask for up to 128,000 tokens and rarely take them). When the answers outgrow the
+cache, retired sequences are evicted, the least recently used first; when none is left, the
+youngest running sequence is paused, and goes on later as if its answer so far were a prompt.
+The oldest one is never paused, so everything ends. A sequence whose prefix is being computed
+for another one right now waits for that and forks; if the other leaves, it goes on itself.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+
+from antiphon.engines.base import FinishReason
+from antiphon.engines.llamacpp.radix_cache import Match, RadixCache, common_prefix
+from antiphon.engines.llamacpp.sequence import Sequence, Status
+from antiphon.engines.llamacpp.step import Chunk, Copy, Progress, Remove, Step
+
+RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
+RESERVED_CELLS_MIN = 64  # that running sequences may still grow by before another is admitted
+PREFILL_TOKENS_ALONE = 512  # prompt tokens a step, while nobody waits for a token
+PREFILL_TOKENS_BESIDE = 256  # the same beside decoding streams, which the step holds up
+RIDE_TOKENS_MIN = 32  # a prefix shorter than this is not worth waiting for
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the start; only ever growing."""
+
+    prompt_tokens_computed: int = 0
+    prompt_tokens_cached: int = 0
+    recomputed_tokens: int = 0  # prompt and answer of paused sequences, again
+    generated_tokens: int = 0
+    evictions: int = 0
+    pauses: int = 0
+    cancellations: int = 0
+
+
+class Scheduler:
+    """`cells` is the size of the unified cache, `sequence_ids` how many ids it can tag cells with,
+    `context_len` the longest single sequence. Without `cuttable` (recurrent models) a sequence
+    can only be continued as a whole."""
+
+    def __init__(
+        self,
+        *,
+        cells: int,
+        sequence_ids: int,
+        slots: int,
+        context_len: int,
+        end_of_generation: frozenset[int],
+        cuttable: bool = True,
+    ) -> None:
+        assert 0 < slots < sequence_ids, "a retired prefix must be able to stand beside the slots"
+        assert 1 < context_len <= cells, "a lone sequence must fit"
+        self.cells = cells
+        self.cache = RadixCache()
+        self.counters = Counters()
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []  # in order of arrival
+        self.paused: list[Sequence] = []  # in order of arrival
+        self._slots = slots
+        self._context_len = context_len
+        self._end_of_generation = end_of_generation
+        self._cuttable = cuttable
+        self._free_ids = list(reversed(range(sequence_ids)))
+        self._operations: list[Copy | Remove] = []
+        self._arrivals = 0
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.waiting or self.running or self.paused)
+
+    def submit(self, sequence: Sequence) -> None:
+        assert sequence.status == Status.WAITING
+        assert 0 < sequence.prompt_len < self._context_len
+        sequence.arrival = self._arrivals
+        self._arrivals += 1
+        self.waiting.append(sequence)
+
+    def cancel(self, sequence: Sequence) -> None:
+        """The client has left. What was computed stays cached."""
+        if sequence.status == Status.FINISHED:
+            return
+        self.counters.cancellations += 1
+        self._finish(sequence)
+
+    def fail(self, sequences: Iterable[Sequence]) -> None:
+        """Forget sequences whose cells cannot be trusted after a failed step."""
+        for sequence in sequences:
+            if sequence.seq_id is not None:
+                self._drop(sequence.seq_id)
+                sequence.seq_id = None
+            self._finish(sequence)
+
+    def schedule(self) -> Step:
+        """Decide what the next step computes. `update` or `fail` must follow."""
+        step = Step()
+        self._admit(step)
+        step.chunks = self._plan()
+        while sum(len(chunk.tokens) for chunk in step.chunks) > self.cells - self.cache.cells:
+            if not self._evict():
+                self._pause(self.running[-1])
+                step.chunks = self._plan()
+        assert step.chunks or not self.has_work, "no step without progress"
+        step.operations, self._operations = self._operations, []
+        return step
+
+    def update(self, step: Step, drawn: SequenceOf[int]) -> list[Progress]:
+        """Take in what a step computed; `drawn` has a token for every chunk that draws."""
+        tokens = iter(drawn)
+        progress = []
+        for chunk in step.chunks:
+            sequence = chunk.sequence
+            assert sequence.status == Status.RUNNING
+            assert sequence.computed == chunk.start
+            self.cache.insert(chunk.seq_id, chunk.tokens)
+            self._count(chunk)
+            sequence.computed += len(chunk.tokens)
+            token = next(tokens) if chunk.draws else None
+            if token is not None:
+                sequence.tokens.append(token)
+            sequence.finish_reason = self._finish_reason(sequence, token)
+            if sequence.finish_reason is not None:
+                self._finish(sequence)
+            if token is not None or sequence.finish_reason is not None:
+                progress.append(Progress(sequence, token, sequence.finish_reason))
+        assert next(tokens, None) is None, "a token for a chunk that draws none"
+        return progress
+
+    def _admit(self, step: Step) -> None:
+        """Let paused and waiting sequences run, in order, until one of them finds no room."""
+        for sequence in [*self.paused, *self.waiting]:
+            if len(self.running) == self._slots:
+                return
+            match = self._match(sequence)
+            if self._rides(sequence, match):
+                continue
+            if not self._fits(sequence, match):
+                return
+            self._start(sequence, match)
+            if sequence.cached is None:
+                sequence.cached = match.length
+                self.counters.prompt_tokens_cached += match.length
+                step.admitted.append(sequence)
+
+    def _match(self, sequence: Sequence) -> Match:
+        """The last token is always computed, since the next one is drawn from its logits."""
+        return self.cache.match(sequence.tokens[:-1], whole=not self._cuttable)
+
+    def _rides(self, sequence: Sequence, match: Match) -> bool:
+        """Whether a running sequence is about to compute more of this prefix than is cached."""
+        if not self._cuttable:
+            return False
+        for leader in self.running:
+            if leader.num_pending > 1:
+                shared = common_prefix(leader.tokens, sequence.tokens, 0)
+                shared = min(shared, len(sequence.tokens) - 1)
+                if shared - match.length >= RIDE_TOKENS_MIN:
+                    return True
+        return False
+
+    def _fits(self, sequence: Sequence, match: Match) -> bool:
+        """Whether all that run can go on for a while beside this one, once nothing idle is left
+        in the cache. True for a lone sequence, since a context is no larger than the cache."""
+        cells = self.cache.cells_locked + len(sequence.tokens) - match.length
+        if match.seq_id is not None:
+            cells += self.cache.cells_to_lock(match.seq_id, match.length)
+        cells += min(RESERVED_CELLS, self._tokens_left(sequence))
+        for other in self.running:
+            used = len(other.tokens) - other.resumed_at
+            reserved = max(RESERVED_CELLS - used, RESERVED_CELLS_MIN)
+            cells += other.num_pending + min(reserved, self._tokens_left(other))
+        return cells <= self.cells
+
+    def _tokens_left(self, sequence: Sequence) -> int:
+        return min(
+            sequence.max_tokens - sequence.num_generated,
+            self._context_len - len(sequence.tokens),
+        )
+
+    def _start(self, sequence: Sequence, match: Match) -> None:
+        """Give a sequence its id and the cells that are there already."""
+        source, length = match.seq_id, match.length
+        if source is None:
+            seq_id = self._take_id()
+        elif not self.cache.is_locked(source) and length == self.cache.length(source):
+            seq_id = source  # a conversation goes on: nothing to copy
+        else:
+            self.cache.touch(source)  # evicted last, should an id be needed
+            seq_id = self._take_id()
+            self.cache.fork(source, seq_id, length)
+            self._operations.append(Copy(source, seq_id, length))
+        self.cache.lock(seq_id)
+        (self.paused if sequence.status == Status.PAUSED else self.waiting).remove(sequence)
+        sequence.status = Status.RUNNING
+        sequence.seq_id = seq_id
+        sequence.computed = length
+        sequence.resumed_at = len(sequence.tokens)
+        self.running.append(sequence)
+        self.running.sort(key=lambda running: running.arrival)
+
+    def _plan(self) -> list[Chunk]:
+        """One token of everyone who decodes, then prompts, first come first served."""
+        chunks = [self._chunk(s, 1) for s in self.running if s.num_pending == 1]
+        budget = PREFILL_TOKENS_BESIDE if chunks else PREFILL_TOKENS_ALONE
+        for sequence in self.running:
+            if sequence.num_pending > 1 and budget > 0:
+                chunk = self._chunk(sequence, min(budget, sequence.num_pending))
+                budget -= len(chunk.tokens)
+                chunks.append(chunk)
+        return chunks
+
+    def _chunk(self, sequence: Sequence, length: int) -> Chunk:
+        assert sequence.seq_id is not None
+        start, end = sequence.computed, sequence.computed + length
+        draws = end == len(sequence.tokens) and sequence.max_tokens > 0
+        return Chunk(sequence, sequence.seq_id, start, sequence.tokens[start:end], draws)
+
+    def _finish_reason(self, sequence: Sequence, token: int | None) -> FinishReason | None:
+        if token is None:  # within a prompt, unless the prompt is all that was asked for
+            only_prompt = sequence.max_tokens == 0 and sequence.num_pending == 0
+            return FinishReason.LENGTH if only_prompt else None
+        if token in self._end_of_generation:
+            return FinishReason.STOP
+        if sequence.num_generated == sequence.max_tokens:
+            return FinishReason.LENGTH
+        return FinishReason.CONTEXT if len(sequence.tokens) == self._context_len else None
+
+    def _count(self, chunk: Chunk) -> None:
+        prompt = max(0, min(chunk.sequence.resumed_at - chunk.start, len(chunk.tokens)))
+        if chunk.sequence.times_paused:
+            self.counters.recomputed_tokens += prompt
+        else:
+            self.counters.prompt_tokens_computed += prompt
+        self.counters.generated_tokens += chunk.draws
+
+    def _pause(self, sequence: Sequence) -> None:
+        assert sequence is not self.running[0], "the oldest one always goes on"
+        self._retire(sequence)
+        self.running.remove(sequence)
+        sequence.status = Status.PAUSED
+        sequence.computed = 0
+        sequence.times_paused += 1
+        self.paused.append(sequence)
+        self.paused.sort(key=lambda paused: paused.arrival)
+        self.counters.pauses += 1
+
+    def _finish(self, sequence: Sequence) -> None:
+        self._retire(sequence)
+        for queue in (self.waiting, self.running, self.paused):
+            if sequence in queue:
+                queue.remove(sequence)
+        sequence.status = Status.FINISHED
+
+    def _retire(self, sequence: Sequence) -> None:
+        """Keep what a sequence has computed, for others, until the room is needed."""
+        if sequence.seq_id is None:
+            return
+        self.cache.unlock(sequence.seq_id)
+        if self.cache.is_redundant(sequence.seq_id):
+            self._drop(sequence.seq_id)
+        sequence.seq_id = None
+
+    def _take_id(self) -> int:
+        if not self._free_ids:
+            evicted = self._evict()
+            assert evicted, "there are more ids than slots"
+        return self._free_ids.pop()
+
+    def _evict(self) -> bool:
+        seq_id = self.cache.evict()
+        if seq_id is None:
+            return False
+        self.counters.evictions += 1
+        self._release(seq_id)
+        return True
+
+    def _drop(self, seq_id: int) -> None:
+        self.cache.drop(seq_id)
+        self._release(seq_id)
+
+    def _release(self, seq_id: int) -> None:
+        self._operations.append(Remove(seq_id))
+        self._free_ids.append(seq_id)

@@ -1,0 +1,52 @@
+"""One generation as the scheduler sees it: tokens known, tokens computed, and where it stands."""
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from enum import StrEnum
+
+from antiphon.engines.base import FinishReason, SamplingParams
+
+
+class Status(StrEnum):
+    WAITING = "waiting"  # never ran yet
+    RUNNING = "running"  # holds a slot, a sequence id and cells
+    PAUSED = "paused"  # gave its slot and its cells up; goes on where it stopped
+    FINISHED = "finished"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A prompt and what was generated behind it. Compared by identity.
+
+    `computed` tokens have cells in the cache. The last token of `tokens` is never computed
+    before a token is drawn behind it: its logits are what the draw needs. A paused sequence
+    therefore resumes as if its answer so far were part of its prompt, with no gap and no repeat.
+    """
+
+    prompt_len: int
+    tokens: list[int]  # prompt, then generated
+    max_tokens: int
+    sampling: SamplingParams
+    status: Status = Status.WAITING
+    arrival: int = -1  # order of submission: the youngest is paused first
+    seq_id: int | None = None  # the native sequence, while running
+    computed: int = 0
+    resumed_at: int = 0  # len(tokens) at the last admission
+    cached: int | None = None  # prompt tokens found in the cache at the first admission
+    times_paused: int = 0
+    finish_reason: FinishReason | None = None
+
+    @classmethod
+    def from_prompt(
+        cls, prompt: SequenceOf[int], *, max_tokens: int, sampling: SamplingParams
+    ) -> "Sequence":
+        return cls(len(prompt), list(prompt), max_tokens, sampling)
+
+    @property
+    def num_generated(self) -> int:
+        return len(self.tokens) - self.prompt_len
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens to compute before the next one can be drawn; 1 while decoding."""
+        return len(self.tokens) - self.computed

@@ -1,0 +1,52 @@
+"""What the scheduler asks of the runner in one step, and what comes of it. Plain values."""
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+
+from antiphon.engines.base import FinishReason
+from antiphon.engines.llamacpp.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Tag the first `length` cells of `source` with the empty sequence id `target` as well."""
+
+    source: int
+    target: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take a sequence id off all its cells."""
+
+    seq_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens of one sequence to compute, and whether the next token is drawn behind them."""
+
+    sequence: Sequence
+    seq_id: int
+    start: int
+    tokens: SequenceOf[int]
+    draws: bool
+
+
+@dataclass(slots=True)
+class Step:
+    """First the operations on the cache, in order, then one batch of all chunks."""
+
+    operations: list[Copy | Remove] = field(default_factory=list)
+    admitted: list[Sequence] = field(default_factory=list)  # for the first time
+    chunks: list[Chunk] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a step brought one sequence."""
+
+    sequence: Sequence
+    token: int | None
+    finish_reason: FinishReason | None
