@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from antiphon.errors import InvalidRequestError
-from antiphon.wire.content import CacheControl, TextBlock, ThinkingBlock, ToolResultBlock
+from antiphon.wire.content import TextBlock, ThinkingBlock, ToolResultBlock
 from antiphon.wire.messages import CountTokens, CreateMessage, MessageParam
+from antiphon.wire.sources import CacheControl
 from antiphon.wire.tools import (
     TOOL_TYPES,
     BashTool,
