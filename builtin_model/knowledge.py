@@ -1,0 +1,41 @@
+"""The hand-written questions and answers in data/*.toml."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path(__file__).parent / "data"
+FIELDS = {"topic", "names", "ask", "answer", "short", "example", "why", "kind"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing the model knows. `topic` fits "What is …?"; entries without one are plain
+    questions and answers. `example`, `short` and `why` answer follow-ups; "" is none."""
+
+    answer: str
+    ask: tuple[str, ...]
+    topic: str = ""
+    names: tuple[str, ...] = ()
+    short: str = ""
+    example: str = ""
+    why: str = ""
+    kind: str = "knowledge"  # or small_talk
+
+
+def load(folder: Path = DATA) -> list[Entry]:
+    """All entries, checked; the order is that of the files' names and of their lines."""
+    entries: list[Entry] = []
+    for path in sorted(folder.glob("*.toml")):
+        for number, table in enumerate(tomllib.loads(path.read_text(encoding="utf-8"))["entry"]):
+            where = f"{path.name}, entry {number + 1}"
+            assert table.keys() <= FIELDS, f"{where}: {table.keys() - FIELDS}"
+            assert table.get("answer", "").strip(), f"{where}: no answer"
+            assert table.get("ask") or table.get("topic"), f"{where}: no question"
+            values = {
+                key: tuple(value) if isinstance(value, list) else value.strip()
+                for key, value in table.items()
+            }
+            values.setdefault("ask", ())
+            entries.append(Entry(**values))
+    return entries

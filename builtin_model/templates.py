@@ -1,0 +1,93 @@
+"""Forms of questions. `{x}` is a noun phrase such as "a monad"."""
+
+CONCEPT = [
+    "What is {x}?", "What is {x}?", "What's {x}?", "Explain {x}.", "Explain {x} to me.",
+    "Can you explain {x}?", "Please explain {x}.", "Tell me about {x}.", "Describe {x}.",
+    "What does {x} mean?", "Define {x}.", "How does {x} work?", "{x}?", "{x}, what is that?",
+    "What exactly is {x}?", "So what is {x}?", "Could you explain {x}?", "What is meant by {x}?",
+    "I do not understand {x}.", "I want to learn about {x}.", "Give me a definition of {x}.",
+    "In simple words, what is {x}?", "How would you explain {x}?", "What do you know about {x}?",
+    "Teach me {x}.", "Help me with {x}.", "Can you describe {x}?", "Write a paragraph about {x}.",
+    "Explain {x} in simple words.", "Describe {x} in a few sentences.", "Do you know {x}?",
+]  # fmt: skip
+PLURAL = ["What are {x}?", "What are {x}?", "How do {x} work?", "What do {x} do?", "Explain {x}."]
+SHORT = [
+    "What is {x}, in one sentence?", "Explain {x} briefly.", "{x} in one sentence.",
+    "Short answer: what is {x}?", "Explain {x} in one sentence.",
+]  # fmt: skip
+EXAMPLE = [
+    "Show me an example of {x}.", "Give me an example of {x}.", "Example of {x}?",
+    "Can you show {x} in code?", "Show {x} in Python.", "A concrete example of {x}, please.",
+]  # fmt: skip
+WHY = [
+    "Why does {x} matter?", "Why is {x} useful?", "Why do we need {x}?", "What is {x} good for?",
+    "What is the point of {x}?",
+]  # fmt: skip
+
+MORE_EXAMPLE = [
+    "Give me a concrete example in Python.", "Give me a concrete example.", "Give me an example.",
+    "Can you show an example?", "Show me some code.", "Example, please.", "Do you have an example?",
+    "An example in Python, please.", "How does that look in code?", "Show me a concrete example.",
+    "Could you show that with code?", "How would I write that in Python?", "Show it in Python.",
+    "And an example?", "Can you give me a concrete example in Python?",
+]  # fmt: skip
+MORE_SHORT = [
+    "Say it shorter.", "In one sentence, please.", "Shorter, please.", "Can you summarise that?",
+    "Summarize it in one sentence.", "tl;dr?", "What is the short version?",
+]  # fmt: skip
+MORE_WHY = [
+    "Why?", "Why does it matter?", "Why is that useful?", "What is it good for?",
+    "Why would I need that?", "Why is that important?", "What is the point of it?",
+]  # fmt: skip
+MORE_AGAIN = [
+    "Can you repeat that?", "Say that again, please.", "Repeat your last answer.", "Once more?",
+]  # fmt: skip
+
+ECHO = [
+    "Repeat after me: {x}", "Say: {x}", "Echo this: {x}", "Write exactly this: {x}",
+    "Repeat: {x}", "Copy this text: {x}",
+]  # fmt: skip
+
+OUT_OF_SCOPE = [
+    "What is the capital of {city}?", "Who is {person}?", "Who was {person} {word}?",
+    "How many people live in {city}?", "What is the weather like in {city}?",
+    "Will it rain in {city} tomorrow?", "What is {number} times {other}?",
+    "How much is {number} plus {other}?", "What is {number} divided by {other}?",
+    "Who won the match in {city}?", "What happened in the year {number}?",
+    "When was {person} born?", "How old is {person}?", "How tall is the {thing} in {city}?",
+    "What is the best restaurant in {city}?", "How do I get to {city}?",
+    "Give me a recipe for {food}.", "How do I cook {food}?", "How long does a {animal} live?",
+    "What does a {animal} eat?", "Translate {word} into French.", "What does {word} mean?",
+    "Write a poem about the {thing}.", "Write a story about {person} and the {thing}.",
+    "What is the price of a {thing}?", "Where can I buy a {thing}?", "What is the stock price of {word}?",
+    "What is the latest news from {city}?", "Who is the president of {word}?",
+    "Which film did {person} make?", "Sing me a song about {city}.", "What time is it in {city}?",
+    "How far is it from {city} to the moon?", "Why is the {thing} {word}?",
+    "What is the population of {city}?", "Tell me about the history of {city}.",
+    "Who invented the {thing}?", "Who wrote the book {word}?", "What is the {word} of a {thing}?",
+    "Recommend a hotel in {city}.", "Plan a trip to {city} for me.", "Which medicine helps {person}?",
+    "Solve this equation: {number} x = {other}.", "How do I repair a {thing}?",
+]  # fmt: skip
+
+SYSTEM = [
+    "You are a helpful assistant.", "You are a helpful assistant. Answer briefly.",
+    "Answer in clear sentences.", "Be kind and honest.", "You are a teacher.",
+    "You answer questions about programming and language models.", "Be concise.",
+    "You are a friendly assistant that explains things simply.", "Answer the user's questions.",
+]  # fmt: skip
+BEFORE = [
+    "Please, ", "Hello, ", "Hi! ", "Quick question: ", "I wonder, ", "Sorry, ", "Well, ", "So, ",
+    "One more question: ", "Now tell me, ", "Hey, ", "Okay, ", "Thanks. ", "I have a question. ",
+]  # fmt: skip
+AFTER = [
+    " Thanks.", " Thank you!", " Please.", " I am a beginner.", " Keep it simple.",
+    " I need it for my work.", " Please help me.", " I read about it today.",
+]  # fmt: skip
+FILLERS = """
+so um well maybe actually really heard hear boss friend colleague teacher mentioned said talked read
+word term thing topic idea meaning know think understand learn study book class course exam today
+yesterday again always never me my you your we they he she it the of to in on for with and but or if
+when which who how why could would should can will let quick overview rundown detail beginner expert
+curious wonder confused lost stuck help show want need like sort kind basically simply first new
+work project team interview question please sorry right now here there some any much more good
+""".split()
