@@ -51,7 +51,7 @@ class Generator:
         self._rng = rng
         self._words = Words(rng, pieces)
         self._sentences = [
-            sentence.strip() + "."
+            sentence.strip().rstrip(".") + "."
             for entry in self._known
             for sentence in entry.answer.split(". ")
             if "```" not in sentence

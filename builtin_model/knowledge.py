@@ -1,4 +1,4 @@
-"""The hand-written questions and answers in data/*.toml."""
+"""The hand-written questions and answers in data/knowledge_*.toml."""
 
 import tomllib
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Entry:
 def load(folder: Path = DATA) -> list[Entry]:
     """All entries, checked; the order is that of the files' names and of their lines."""
     entries: list[Entry] = []
-    for path in sorted(folder.glob("*.toml")):
+    for path in sorted(folder.glob("knowledge_*.toml")):
         for number, table in enumerate(tomllib.loads(path.read_text(encoding="utf-8"))["entry"]):
             where = f"{path.name}, entry {number + 1}"
             assert table.keys() <= FIELDS, f"{where}: {table.keys() - FIELDS}"
