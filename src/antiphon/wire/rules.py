@@ -5,7 +5,7 @@ returns. What this server cannot do yet is not judged here; a backend rejects it
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, groupby, takewhile
+from itertools import chain, groupby, pairwise, takewhile
 
 from antiphon import errors
 from antiphon.wire.content import ContentBlockParam, TextBlock, ToolResultBlock, ToolUseBlock
@@ -55,31 +55,39 @@ def text_blocks(request: PromptParams) -> None:
     last = len(request.messages) - 1
     for index, message in enumerate(request.messages):
         prefill = index == last and message.role == "assistant"
-        for path, block in _blocks(index, message):
-            if isinstance(block, TextBlock):
-                _require_text(block, path, "messages", blank_allowed=prefill)
+        for place, block in _blocks(index, message):
+            if isinstance(block, TextBlock) and (not block.text or block.text.isspace()):
+                _refuse_text(block, _path(place), "messages", blank_allowed=prefill)
 
 
 def system_text(request: PromptParams) -> None:
     if isinstance(request.system, list):
         for index, block in enumerate(request.system):
-            _require_text(block, f"system.{index}", "system", blank_allowed=True)
+            _refuse_text(block, f"system.{index}", "system", blank_allowed=True)
 
 
-def _require_text(block: TextBlock, path: str, field: str, *, blank_allowed: bool) -> None:
+def _refuse_text(block: TextBlock, path: str, field: str, *, blank_allowed: bool) -> None:
     if not block.text:
         raise errors.cached_empty_text(path) if block.cache_control else errors.empty_text(field)
-    if not blank_allowed and not block.text.strip():
+    if block.text.isspace() and not blank_allowed:
         raise errors.blank_text(field)
 
 
-def _blocks(index: int, message: MessageParam) -> Iterator[tuple[str, ContentBlockParam]]:
-    """Each block with its path. A string is one text block; an empty one is no block."""
+type Place = tuple[int, int]
+"""Index of a message and of a block in its content."""
+
+
+def _blocks(index: int, message: MessageParam) -> Iterator[tuple[Place, ContentBlockParam]]:
+    """Each block with its place. A string is one text block; an empty one is no block."""
     content = message.content
     if isinstance(content, str):
         content = [TextBlock(content)] if content else []
     for at, block in enumerate(content):
-        yield f"messages.{index}.content.{at}", block
+        yield (index, at), block
+
+
+def _path(place: Place) -> str:
+    return f"messages.{place[0]}.content.{place[1]}"
 
 
 def stop_sequences(request: CreateMessage) -> None:
@@ -91,63 +99,52 @@ def stop_sequences(request: CreateMessage) -> None:
 
 
 class _Turn:
-    """Consecutive messages of one role: the API merges them."""
+    """Consecutive messages of one role, which the API merges: what it calls, what it answers."""
 
     def __init__(self, role: str, messages: Iterable[tuple[int, MessageParam]]) -> None:
-        self.role = role
-        self.blocks = [pair for index, message in messages for pair in _blocks(index, message)]
-
-    def uses(self) -> list[tuple[str, str]]:
-        """Path and id of each `tool_use`."""
-        found = ((path, block) for path, block in self.blocks if self.role == "assistant")
-        return [(path, block.id) for path, block in found if isinstance(block, ToolUseBlock)]
-
-    def results(self) -> list[tuple[str, str]]:
-        """Path and id of each `tool_result`."""
-        found = ((path, block) for path, block in self.blocks if self.role == "user")
-        return [
-            (path, block.tool_use_id) for path, block in found if isinstance(block, ToolResultBlock)
-        ]
-
-    def leading_results(self) -> set[str]:
-        """The ids that count: results come before anything else the user says."""
-        if self.role != "user":
-            return set()
-        blocks = (block for _, block in self.blocks)
-        leading = takewhile(lambda block: isinstance(block, ToolResultBlock), blocks)
-        return {block.tool_use_id for block in leading if isinstance(block, ToolResultBlock)}
+        blocks = [pair for index, message in messages for pair in _blocks(index, message)]
+        self.uses: list[tuple[Place, str]] = []
+        self.results: list[tuple[Place, str]] = []
+        if role == "assistant":
+            self.uses = [(place, b.id) for place, b in blocks if isinstance(b, ToolUseBlock)]
+        elif role == "user":
+            answers = [(place, b) for place, b in blocks if isinstance(b, ToolResultBlock)]
+            self.results = [(place, answer.tool_use_id) for place, answer in answers]
+        # Results count only where they come before anything else the user says.
+        leading = takewhile(
+            lambda pair: pair[0][0] == pair[1][0], zip(self.results, blocks, strict=False)
+        )
+        self.answered = {result[1] for result, _ in leading}
 
 
 def tool_pairs(request: PromptParams) -> None:
     """Every `tool_use` is answered first thing in the next turn, and nothing else is answered."""
     groups = groupby(enumerate(request.messages), key=lambda pair: pair[1].role)
-    turns = [_Turn(role, messages) for role, messages in groups]
-    for before, turn in zip([_Turn("", ()), *turns], [*turns, _Turn("", ())], strict=True):
-        uses = before.uses()
-        _unique_uses(uses)
-        answered = turn.leading_results()
-        missing = [(path, name) for path, name in uses if name not in answered]
+    nobody = _Turn("", ())
+    turns = [nobody, *(_Turn(role, messages) for role, messages in groups), nobody]
+    for before, turn in pairwise(turns):
+        _unique_uses(before.uses)
+        missing = [(place, name) for place, name in before.uses if name not in turn.answered]
         if missing:
-            index = int(missing[0][0].split(".")[1])
-            raise errors.unanswered_tool_use(index, [name for _, name in missing])
-        _expected_results(turn.results(), {name for _, name in uses})
+            raise errors.unanswered_tool_use(missing[0][0][0], [name for _, name in missing])
+        _expected_results(turn.results, {name for _, name in before.uses})
 
 
-def _unique_uses(uses: Iterable[tuple[str, str]]) -> None:
+def _unique_uses(uses: Iterable[tuple[Place, str]]) -> None:
     seen: set[str] = set()
-    for path, name in uses:
+    for place, name in uses:
         if name in seen:
-            raise errors.repeated_tool_use(path)
+            raise errors.repeated_tool_use(_path(place))
         seen.add(name)
 
 
-def _expected_results(results: Iterable[tuple[str, str]], expected: set[str]) -> None:
+def _expected_results(results: Iterable[tuple[Place, str]], expected: set[str]) -> None:
     seen: set[str] = set()
-    for path, name in results:
+    for place, name in results:
         if name not in expected:
-            raise errors.unexpected_tool_result(path, name)
+            raise errors.unexpected_tool_result(_path(place), name)
         if name in seen:
-            raise errors.repeated_tool_result(path, name)
+            raise errors.repeated_tool_result(_path(place), name)
         seen.add(name)
 
 
