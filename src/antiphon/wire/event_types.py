@@ -98,6 +98,7 @@ class DeltaUsage(Plain, kw_only=True):
     output_tokens_details: OutputTokensDetails | UnsetType | None = UNSET
     server_tool_use: ServerToolUsage | UnsetType | None = UNSET
     iterations: list[Object] | UnsetType | None = UNSET  # beta
+    fallback_credit: Object | UnsetType | None = UNSET  # beta
 
 
 class MessageDelta(Tagged, tag="message_delta"):

@@ -19,6 +19,7 @@ type Path = tuple[str | int, ...]
 type Fault = tuple[Path, str]
 """Where, and what is wrong there."""
 
+TAG_CHARS_MAX = 200  # of an unknown tag, repeated in the answer
 _NO_OBJECT = "Input should be a valid dictionary or object to extract fields from"
 _NOT_AMONG = "Input should be one of its literals"  # see _not_among
 
@@ -62,9 +63,8 @@ def _check(kind: inspect.Type, value: Any, path: Path) -> Fault | None:
 def _check_struct(kind: inspect.StructType, value: Any, path: Path) -> Fault | None:
     if not isinstance(value, dict):
         return path, _NO_OBJECT
-    if (
-        kind.tag is not None and value.get("type", kind.tag) != kind.tag
-    ):  # a lone variant may leave its tag out
+    tag = kind.tag if kind.tag is None else value.get("type", kind.tag)  # may be left out here
+    if tag != kind.tag:
         return (*path, "type"), f"Input should be '{kind.tag}'"
     # The API has a union of one variant here, and names it in the path.
     return _check_fields(kind, value, (*path, "ephemeral") if kind.cls is CacheControl else path)
@@ -128,7 +128,8 @@ def _check_tool(value: Any, path: Path) -> Fault | None:
 
 def _unknown_tag(tag: Any, expected: Iterable[Any]) -> str:
     tags = ", ".join(f"'{name}'" for name in expected)
-    return f"Input tag '{tag}' found using 'type' does not match any of the expected tags: {tags}"
+    found = str(tag)[:TAG_CHARS_MAX]
+    return f"Input tag '{found}' found using 'type' does not match any of the expected tags: {tags}"
 
 
 # Scalars -------------------------------------------------------------------------------------

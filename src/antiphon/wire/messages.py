@@ -93,6 +93,7 @@ class PromptParams(Plain, kw_only=True):
     context_management: Object | UnsetType | None = UNSET
     mcp_servers: list[Object] | UnsetType = UNSET
     compaction: Object | UnsetType | None = UNSET
+    billing_policy: Object | UnsetType | None = UNSET
 
 
 class CountTokens(PromptParams, kw_only=True):
@@ -121,7 +122,6 @@ class CreateMessage(PromptParams, kw_only=True):
     thread: Object | UnsetType | None = UNSET
     fallbacks: list[Object] | str | UnsetType | None = UNSET
     fallback_credit_token: str | Object | UnsetType | None = UNSET
-    billing_policy: Object | UnsetType | None = UNSET
 
 
 # The answer ----------------------------------------------------------------------------------
@@ -158,6 +158,7 @@ class Usage(Plain, kw_only=True):
     inference_geo: str | UnsetType | None = UNSET
     speed: Literal["standard", "fast"] | UnsetType | None = UNSET
     iterations: list[Object] | UnsetType | None = UNSET  # beta
+    fallback_credit: Object | UnsetType | None = UNSET  # beta
 
 
 class StopDetails(Tagged, tag="refusal"):

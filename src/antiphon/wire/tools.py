@@ -99,6 +99,7 @@ class WebSearchTool(BuiltinTool, kw_only=True):
     blocked_domains: list[str] | UnsetType | None = UNSET
     max_uses: int | UnsetType | None = UNSET
     user_location: Object | UnsetType | None = UNSET
+    response_inclusion: str | UnsetType = UNSET
 
 
 class WebFetchTool(BuiltinTool, kw_only=True):
@@ -111,7 +112,9 @@ class WebFetchTool(BuiltinTool, kw_only=True):
     citations: CitationsConfig | UnsetType | None = UNSET
     max_content_tokens: int | UnsetType | None = UNSET
     max_uses: int | UnsetType | None = UNSET
+    response_inclusion: str | UnsetType = UNSET
     url_sources: Any = UNSET
+    use_cache: bool | UnsetType = UNSET
 
 
 class CodeExecutionTool(BuiltinTool, kw_only=True):
@@ -140,6 +143,7 @@ class AdvisorTool(BuiltinTool, kw_only=True):
     type: Literal["advisor_20260301"]
     name: Literal["advisor"]
     model: str
+    caching: CacheControl | UnsetType | None = UNSET
     max_tokens: int | UnsetType | None = UNSET
     max_uses: int | UnsetType | None = UNSET
 
