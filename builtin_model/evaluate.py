@@ -11,6 +11,7 @@ import random
 import sys
 import tomllib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ async def run(engine: Engine, config: Config) -> tuple[dict[tuple[str, int], int
     right: dict[tuple[str, int], int] = defaultdict(int)
     misses: list[str] = []
     for seed in SEEDS:
-        random.seed(seed)
+        engine.info = replace(engine.info, sampling=replace(engine.info.sampling, seed=seed))
         router = assemble(config, engine, generator(random.Random(seed)))
         for kind in KINDS:
             for case in table[kind]:

@@ -9,8 +9,8 @@ from antiphon import config
 from antiphon.errors import StartupError
 
 
-def env(path: Path | None = None, **values: str) -> dict[str, str]:
-    return {"ANTIPHON_CONFIG": str(path or "/nowhere/config.toml"), **values}
+def env(path: Path = Path("/nowhere/config.toml"), /, **values: str) -> dict[str, str]:
+    return {"ANTIPHON_CONFIG": str(path), **values}
 
 
 def test_defaults() -> None:

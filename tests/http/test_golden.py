@@ -7,12 +7,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from conftest import answering, serving, stub_app
-from golden_cases import CASES, Case
 
 from antiphon.engines.base import Generation, TokenChunk
 from antiphon.engines.stub import StubEngine
 from antiphon.errors import InternalError
+from tests.golden.cases import CASES, Case
+from tests.serving import answering, serving, stub_app
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SHOWN_HEADERS = ("allow", "content-type", "request-id", "retry-after", "x-should-retry")

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import answering, serving, stub_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.engines.stub import StubEngine
+from tests.serving import answering, serving, stub_app
 
 
 def body(text: str = "Hello", **fields: Any) -> dict[str, Any]:

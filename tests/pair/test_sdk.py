@@ -4,11 +4,17 @@ from collections.abc import Iterator
 
 import anthropic
 import pytest
-from conftest import Served, answering, serving_in_thread
 
 from antiphon.engines.stub import StubEngine
+from tests.serving import Served, answering, serving_in_thread
 
 ASK: list[anthropic.types.MessageParam] = [{"role": "user", "content": "Hello"}]
+
+
+def text_of(message: anthropic.types.Message) -> str:
+    block = message.content[0]
+    assert block.type == "text"
+    return block.text
 
 
 @pytest.fixture
@@ -20,7 +26,7 @@ def client(stub_server: Served) -> Iterator[anthropic.Anthropic]:
 def test_create(client: anthropic.Anthropic) -> None:
     message = client.messages.create(model="claude-sonnet-4-6", max_tokens=100, messages=ASK)
 
-    assert message.content[0].text == "Hello there."
+    assert text_of(message) == "Hello there."
     assert message.model == "claude-sonnet-4-6"
     assert message.stop_reason == "end_turn"
     assert message.id.startswith("msg_01")
@@ -35,7 +41,7 @@ def test_stream(client: anthropic.Anthropic) -> None:
         final = stream.get_final_message()
 
     assert text == "Hello there."
-    assert final.content[0].text == "Hello there."
+    assert text_of(final) == "Hello there."
     assert final.stop_reason == "end_turn"
 
 
@@ -47,13 +53,13 @@ def test_the_streamed_message_is_the_message(client: anthropic.Anthropic) -> Non
     exclude = {"id", "parsed_output"}
     assert streamed.to_dict().keys() == whole.to_dict().keys()
     assert streamed.model_dump(exclude=exclude)["usage"] == whole.model_dump()["usage"]
-    assert streamed.content[0].text == whole.content[0].text
+    assert text_of(streamed) == text_of(whole)
     assert streamed.stop_reason == whole.stop_reason == "max_tokens"
 
 
 def test_raw_stream_events(client: anthropic.Anthropic) -> None:
     with client.messages.create(model="m", max_tokens=2, messages=ASK, stream=True) as events:
-        kinds = [event.type for event in events if event.type != "ping"]
+        kinds = [event.type for event in events]
 
     assert kinds == [
         "message_start",
@@ -71,7 +77,7 @@ def test_stop_sequence(client: anthropic.Anthropic) -> None:
         model="m", max_tokens=100, messages=ASK, stop_sequences=["there"]
     )
 
-    assert message.content[0].text == "Hello "
+    assert text_of(message) == "Hello "
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "there")
 
 
@@ -115,7 +121,7 @@ def test_the_tool_runners_thread_is_refused_in_the_form_it_understands(
         client.messages.create(
             model="m", max_tokens=5, messages=ASK, extra_body={"thread": {"type": "create"}}
         )
-    assert caught.value.body["error"]["details"]["error_code"] == "thread_unsupported_request"
+    assert "thread_unsupported_request" in str(caught.value.body)
 
 
 async def test_async(stub_server: Served) -> None:
@@ -127,7 +133,7 @@ async def test_async(stub_server: Served) -> None:
         count = await client.messages.count_tokens(model="m", messages=ASK)
         models = [model.id async for model in client.models.list()]
 
-    assert message.content[0].text == text == final.content[0].text == "Hello there."
+    assert text_of(message) == text == text_of(final) == "Hello there."
     assert count.input_tokens == message.usage.input_tokens
     assert models == ["stub"]
 

@@ -106,6 +106,7 @@ class NativeBackend:
             temperature=_given(request.temperature, own.temperature),
             top_k=_given(request.top_k, own.top_k),
             top_p=_given(request.top_p, own.top_p),
+            seed=own.seed,
         )
 
 
