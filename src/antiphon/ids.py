@@ -1,4 +1,4 @@
-"""Identifiers as the API makes them: `msg_01…`: a prefix, `01`, 22 base62 characters (spec §3.6)."""
+"""Identifiers as the API makes them: a prefix, `_01` and 22 base62 characters (spec §3.6)."""
 
 import random
 import string

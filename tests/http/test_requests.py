@@ -215,3 +215,20 @@ async def test_sampling_fields_reach_the_engine_and_absent_ones_are_the_models()
 
     assert seen[0] == own
     assert (seen[1].temperature, seen[1].top_p, seen[1].top_k) == (0.0, 0.5, 3)
+
+
+async def test_an_empty_answer_is_accepted_when_it_comes_back() -> None:
+    async with (
+        serving(stub_app(StubEngine(reply=answering("")))) as url,
+        httpx2.AsyncClient(base_url=url) as client,
+    ):
+        first = (await client.post("/v1/messages", json=body())).json()
+        history = [
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": first["content"]},
+            {"role": "user", "content": "Still there?"},
+        ]
+        second = await client.post("/v1/messages", json=body(messages=history))
+
+    assert first["content"] == [{"type": "text", "text": ""}]
+    assert second.status_code == 200

@@ -191,10 +191,6 @@ RULE_ERRORS = [
     (body(messages=[]), "messages: at least one message is required"),
     (body(messages=[HELLO | {"content": ""}]), f"messages.0: {EMPTY}"),
     (body(messages=[HELLO, HELLO | {"content": []}, HELLO]), f"messages.1: {EMPTY}"),
-    (
-        body(messages=[HELLO, {"role": "assistant", "content": ""}, HELLO]),
-        f"messages.1: {EMPTY}",
-    ),
     (body(messages=says(text(""))), "messages: text content blocks must be non-empty"),
     (
         body(messages=[{"role": "user", "content": " \n"}]),
@@ -300,6 +296,9 @@ LEGAL = [
     body(messages=[HELLO, {"role": "assistant", "content": ""}]),
     body(messages=[HELLO, {"role": "assistant", "content": "  "}]),  # a prefill, trimmed later
     body(messages=[HELLO, {"role": "assistant", "content": []}, HELLO]),
+    body(messages=[HELLO, {"role": "assistant", "content": ""}, HELLO]),  # an empty answer, back
+    body(messages=[HELLO, *says({"type": "text", "text": ""}, role="assistant"), HELLO]),
+    body(messages=[HELLO, *says({"type": "text", "text": "\n"}, role="assistant"), HELLO]),
     body(messages=[HELLO, uses("a", "b"), results("a"), results("b")]),  # turns merge
     body(messages=[HELLO, uses("a"), results("a"), uses("a"), results("a")]),
     body(messages=[HELLO, uses("a"), *says(RESULT | {"tool_use_id": "a"}, text("So?"))]),

@@ -12,7 +12,7 @@ from antiphon.http.body import read_json
 from antiphon.http.sse import race, respond
 from antiphon.wire.events import accumulate_async
 from antiphon.wire.messages import CountTokens, CreateMessage
-from antiphon.wire.validation import decode
+from antiphon.wire.validation import decode, unknown_keys
 
 log = logging.getLogger("antiphon.http")
 
@@ -25,8 +25,11 @@ class CreateMessageEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        params = decode(await read_json(request), CreateMessage)
+        body = await read_json(request)
+        params = decode(body, CreateMessage)
         context = request_context(request)
+        if log.isEnabledFor(logging.INFO) and (unknown := unknown_keys(body, CreateMessage)):
+            log.info("%s: ignored unknown fields %s", context.request_id, ", ".join(unknown))
         events = self._backend.stream(params, context)
         if params.stream:
             await race(receive, respond(events, send, request_id=context.request_id))

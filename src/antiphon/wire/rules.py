@@ -42,22 +42,21 @@ def message_count(request: PromptParams) -> None:
 
 
 def message_content(request: PromptParams) -> None:
-    """Only an assistant may say nothing: at the end, or where a server answered `content: []`."""
-    last = len(request.messages) - 1
+    """Only an assistant may say nothing: a model can answer so, and what a server answered must
+    be accepted when it comes back in the history."""
     for index, message in enumerate(request.messages):
-        allowed = message.role == "assistant" and (index == last or message.content == [])
-        if not message.content and not allowed:
+        if not message.content and message.role != "assistant":
             raise errors.empty_message(index)
 
 
 def text_blocks(request: PromptParams) -> None:
-    """Text must say something. A final assistant's blank text is a prefill that is trimmed."""
-    last = len(request.messages) - 1
+    """Text must say something, except an assistant's (see `message_content`)."""
     for index, message in enumerate(request.messages):
-        prefill = index == last and message.role == "assistant"
         for place, block in _blocks(index, message):
             if isinstance(block, TextBlock) and (not block.text or block.text.isspace()):
-                _refuse_text(block, _path(place), "messages", blank_allowed=prefill)
+                said = message.role == "assistant" and not block.cache_control
+                if not said:
+                    _refuse_text(block, _path(place), "messages", blank_allowed=False)
 
 
 def system_text(request: PromptParams) -> None:
