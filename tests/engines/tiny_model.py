@@ -1,16 +1,17 @@
-"""A tiny random model for tests of the embedded engine, made once a session.
+"""A tiny random model for tests of the embedded engine.
 
 Two layers, 64 wide, a byte-level vocabulary of 300 tokens. It writes nonsense, but nonsense that
 depends on the whole context, and its logits lie far apart, so that a wrong cache shows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
-import pytest
+
+from antiphon.engines.llamacpp.model_runner import binding
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 USER_DEFINED = ["<tool_call>", "</tool_call>", "<think>", "</think>", "    "]
@@ -45,10 +46,38 @@ def byte_level_vocabulary() -> tuple[list[str], list[int], list[str]]:
     return tokens, [int(kind) for kind in types], merges
 
 
-def write_model(path: Path, *, context_length: int = 8192, **extra: Any) -> Path:
-    """Write the model. `extra` are further metadata, such as `chat_template=None` for none."""
+def write_model(
+    path: Path,
+    *,
+    context_length: int = 8192,
+    chat_template: str | None = TEMPLATE,
+    endless: bool = False,
+    temperature: float | None = None,
+) -> Path:
+    """Write the model. An `endless` one asks never to draw the tokens that end an answer."""
     tokens, types, merges = byte_level_vocabulary()
     writer = gguf.GGUFWriter(path, "qwen3")
+    write_shape(writer, context_length)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    writer.add_bos_token_id(tokens.index("<|endoftext|>"))
+    writer.add_add_bos_token(False)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
+    if temperature is not None:
+        writer.add_float32("general.sampling.temp", temperature)
+    if endless:
+        ends = [tokens.index("<|im_end|>"), tokens.index("<|endoftext|>")]
+        writer.add_array("tokenizer.ggml.suppress_tokens", ends)
+    finish(writer, len(tokens))
+    return path
+
+
+def write_shape(writer: gguf.GGUFWriter, context_length: int) -> None:
     writer.add_name("tiny-random")
     writer.add_context_length(context_length)
     writer.add_embedding_length(WIDTH)
@@ -60,34 +89,23 @@ def write_model(path: Path, *, context_length: int = 8192, **extra: Any) -> Path
     writer.add_value_length(HEAD)
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(merges)
-    writer.add_eos_token_id(tokens.index("<|im_end|>"))
-    writer.add_bos_token_id(tokens.index("<|endoftext|>"))
-    writer.add_add_bos_token(False)
-    if (template := extra.pop("chat_template", TEMPLATE)) is not None:
-        writer.add_chat_template(template)
-    for key, value in extra.pop("floats", {}).items():
-        writer.add_float32(key, value)
-    assert not extra
-    for name, array in random_tensors(len(tokens)).items():
+
+
+def finish(writer: gguf.GGUFWriter, vocab_size: int) -> None:
+    for name, array in random_tensors(vocab_size).items():
         writer.add_tensor(name, array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
 
 
 def random_tensors(vocab_size: int) -> Mapping[str, np.ndarray[Any, Any]]:
     draw = np.random.default_rng(4711)
 
     def matrix(rows: int, columns: int, gain: float = 1.0) -> np.ndarray[Any, Any]:
-        weights = draw.standard_normal((rows, columns)) * gain / columns**0.5
-        return weights.astype(np.float32)
+        weights = draw.standard_normal((rows, columns), dtype=np.float32)
+        return weights * np.float32(gain / columns**0.5)
 
     tensors = {
         "token_embd.weight": matrix(vocab_size, WIDTH, gain=8.0),
@@ -115,6 +133,55 @@ def random_tensors(vocab_size: int) -> Mapping[str, np.ndarray[Any, Any]]:
     return tensors
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.gguf")
+class Reference:
+    """The model alone with one sequence, all at once: what anything else must agree with."""
+
+    def __init__(self, path: Path) -> None:
+        native = binding()
+        params = native.LlamaContextParams()
+        params.n_ctx, params.n_batch, params.n_outputs_max_per_seq = 8192, 8192, 0
+        params.flash_attn_type, params.n_threads, params.n_threads_batch = 1, 1, 1
+        self._model = native.LlamaModel(str(path), native.LlamaModelParams(), verbose=False)
+        self._context = native.LlamaContext(self._model, params, False)
+        self._never = self._model.get_vocab().get_suppress_tokens()
+        self._batch = native.LlamaBatch(n_tokens=8192, embd=0, n_seq_max=1)
+
+    def worst_gap(self, prompt: Sequence[int], generated: Sequence[int]) -> float:
+        """How far below the greatest logit the generated tokens' logits lie, at most."""
+        tokens = [*prompt, *generated]
+        self._context.memory_seq_rm(0, -1, -1)
+        self._batch.clear()
+        for position, token in enumerate(tokens):
+            self._batch.add(token, position, [0], True)
+        self._context.decode(self._batch)
+        gaps = [0.0]
+        for position, token in enumerate(generated, start=len(prompt)):
+            logits = self._context.get_logits_ith(position - 1)
+            for suppressed in self._never:
+                logits[suppressed] = min(logits)
+            gaps.append(max(logits) - logits[token])
+        return max(gaps)
+
+    def close(self) -> None:
+        self._batch.close()
+        self._context.close()
+
+
+def write_sentencepiece_model(path: Path) -> Path:
+    """A vocabulary in the manner of Llama 2 around the same weights."""
+    pieces = ["▁hello", "▁world", "hello", "▁he", "he", "llo", "ll", "lo", "or", "ld", "▁w", "▁"]
+    pieces += list("abcdefghijklmnopqrstuvwxyz")
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
+    types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
+    types += [gguf.TokenType.BYTE] * 256 + [gguf.TokenType.NORMAL] * len(pieces)
+    writer = gguf.GGUFWriter(path, "qwen3")
+    write_shape(writer, 512)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * 259 + [-float(rank) for rank in range(len(pieces))])
+    writer.add_token_types([int(kind) for kind in types])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_space_prefix(True)
+    finish(writer, len(tokens))
+    return path

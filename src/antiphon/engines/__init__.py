@@ -1,0 +1,1 @@
+"""Tokens to tokens: the engines, which know no message."""

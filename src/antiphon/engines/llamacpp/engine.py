@@ -103,8 +103,8 @@ class LlamaEngine:
     ) -> "LlamaEngine":
         """Load a chat model in GGUF form. Takes as long as reading the file does.
 
-        `context` is the number of cells that all sequences share, and the longest single one as
-        far as the model was trained for it; None takes what was trained or what fits into memory.
+        `context` is how many tokens all sequences share, and the longest single one as far as
+        the model was trained for it; None takes what was trained, or what fits into memory.
 
         Raises:
             StartupError: no such file, damaged, not loadable, or too little memory.
@@ -179,9 +179,13 @@ class LlamaEngine:
                     self._step()
                 self._flush()
         finally:
+            with self._submitting:
+                self._closed = True  # if this is a crash, nobody shall wait for a dead thread
+            while not self._inbox.empty():
+                if isinstance(message := self._inbox.get(), Submit):
+                    self._outbox.put(message.outlet, Failure(shutting_down()))
             for job in self._jobs.values():
                 self._end(job, Failure(shutting_down()))
-            self._jobs.clear()
             self._flush()
             self._runner.close()
 
@@ -189,8 +193,6 @@ class LlamaEngine:
         """Take in what has happened outside; wait for something when there is nothing to do.
         False when the engine closes."""
         wait = not self._scheduler.has_work
-        if wait:
-            self._scheduler.cache.check()
         while True:
             try:
                 message = self._inbox.get(block=wait)
@@ -219,6 +221,8 @@ class LlamaEngine:
             computing = None
             for progress in self._scheduler.update(step, drawn):
                 self._hand_out(progress)
+            if not self._scheduler.has_work:
+                self._scheduler.cache.check()
         except Exception as error:
             if isinstance(error, InterruptedError) and self._closed:
                 return

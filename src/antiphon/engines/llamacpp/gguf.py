@@ -179,7 +179,7 @@ class _Header:
         end = max([self._tensor_end() for _ in range(num_tensors)], default=0)
         alignment = int(metadata.get("general.alignment", 32))
         start = -(-self._at // alignment) * alignment
-        missing = start + end - len(self._data)
+        missing = start + end - len(self._data) if num_tensors else 0
         if missing > 0:
             raise StartupError(
                 f"The model file {self._path} is cut short: {missing:,} bytes are missing;"

@@ -38,7 +38,12 @@ def load(
     file = gguf.read(path)
     on_gpu = gpu_layers != 0 and model_runner.has_gpu()
     plan = memory.plan_context(
-        file, context, memory.available_bytes(), scratch=_scratch_bytes(file), on_gpu=on_gpu
+        file,
+        context,
+        memory.available_bytes(),
+        slots=slots,
+        scratch=_scratch_bytes(file),
+        on_gpu=on_gpu,
     )
     threads = threads or default_threads()
     runner = _load_weights(file, gpu_layers, on_gpu=on_gpu)

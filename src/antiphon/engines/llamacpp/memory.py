@@ -12,6 +12,7 @@ from antiphon.errors import StartupError
 CONTEXT_MIN = 512  # tokens; below this a chat model is of no use
 CONTEXT_UNKNOWN = 4096  # when the file does not say what the model was trained for
 RESERVE_BYTES = 256 << 20  # for Python, the server and everything else
+CELLS_COMFORTABLE = 16_384  # that several short contexts may take together
 CELLS_MULTIPLE = 256  # llama.cpp rounds a cache up to this
 MASK_BYTES_PER_CELL = 2048  # the attention mask of one prefill batch, 16 and 32 bits
 
@@ -26,10 +27,18 @@ class ContextPlan:
 
 
 def plan_context(
-    model: ModelFile, wanted: int | None, available: int, *, scratch: int, on_gpu: bool = False
+    model: ModelFile,
+    wanted: int | None,
+    available: int,
+    *,
+    slots: int,
+    scratch: int,
+    on_gpu: bool = False,
 ) -> ContextPlan:
     """The trained context or what fits, whichever is less; or exactly what the operator `wanted`.
 
+    All slots share the cells. Where the trained context is short and memory plentiful, there are
+    more cells than one sequence can use, so that the slots do not get in each other's way.
     `available` and `scratch` (memory for computing) are bytes. With the layers `on_gpu` the
     weights need no memory of the host worth counting, and the driver has the last word.
 
@@ -48,7 +57,8 @@ def plan_context(
     if fits < min(trained, CONTEXT_MIN):
         raise _too_little(model, min(trained, CONTEXT_MIN), fixed, available)
     if trained <= fits:
-        return ContextPlan(_rounded_up(trained), trained, f"{trained}, all that was trained")
+        cells = max(trained, min(slots * trained, CELLS_COMFORTABLE, fits // 4))
+        return ContextPlan(_rounded_up(cells), trained, f"{trained}, all that was trained")
     cells = fits // CELLS_MULTIPLE * CELLS_MULTIPLE or fits
     reason = f"{cells} of {trained} trained: what fits into {_size(available)} of free memory"
     return ContextPlan(cells, cells, reason)

@@ -28,7 +28,7 @@ from antiphon.errors import StartupError
 BATCH_TOKENS_MAX = 2048  # rows of one decode call
 UBATCH_TOKENS = 512  # rows that are computed together
 LOG_LINES_KEPT = 200
-LOG_WARNING, LOG_CONTINUES = 3, 5  # levels of the native log
+LOG_DEBUG, LOG_WARNING, LOG_CONTINUES = 1, 3, 5  # levels of the native log
 
 
 class NativeLog:
@@ -41,7 +41,8 @@ class NativeLog:
         if level == LOG_CONTINUES and self._lines:
             level, line = self._lines.pop()
             text = line + text
-        self._lines.append((level, text))
+        if level > LOG_DEBUG:  # hundreds of lines a context
+            self._lines.append((level, text))
 
     def complaints(self, count: int = 2) -> str:
         """The last warnings and errors as one line."""
@@ -61,7 +62,12 @@ native_log = NativeLog()
 @cache
 def binding() -> Any:
     """The binding's module, imported on first use (0.2 s) and kept quiet."""
-    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # a crash report takes seconds; read on import
+    # Both are read when the libraries load. A crash report takes seconds. And OpenMP's threads
+    # spin where they wait for each other: beside two busy processes on two cores, a step of a
+    # small model takes 18 ms with libgomp's own spin count, 1 ms with this one, and 0.35 ms with
+    # either on an idle machine.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     import cyllama.llama.llama_cpp as llama_cpp
 
     llama_cpp.set_log_callback(native_log)

@@ -1,0 +1,73 @@
+"""A model is one path away, and whatever is wrong with it is one sentence."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from antiphon.engines.llamacpp import gguf, loading, memory
+from antiphon.engines.llamacpp.engine import LlamaEngine
+from antiphon.errors import StartupError
+from tests.engines.tiny_model import write_model
+
+
+def test_the_context_is_what_was_trained(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "warm.gguf", context_length=1024, temperature=0.5)
+
+    engine = LlamaEngine.load(path, slots=2, threads=1)
+    engine._stop()
+
+    assert engine.info.context_len == 1024
+    assert engine.info.sampling.temperature == 0.5
+    assert engine.info.details["context"] == "1024, all that was trained"
+
+
+def test_a_missing_template_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_model(tmp_path / "bare.gguf", chat_template=None)
+    with caplog.at_level(logging.INFO, "antiphon.engine"):
+        engine = LlamaEngine.load(path, slots=1, context=256, threads=1)
+    engine._stop()
+
+    assert engine.info.chat_template is None
+    assert engine.info.details["chat template"].startswith("none in the model file")
+    assert "has no chat template" in caplog.text
+    assert "context: 256 of 8192 trained, as set" in caplog.text
+
+
+def test_too_little_memory_is_refused_before_anything_is_loaded(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100 << 20)
+    monkeypatch.setattr(loading, "ModelRunner", None)
+
+    with pytest.raises(StartupError, match=r"'tiny-random' needs .* only 0\.1 GiB are free"):
+        LlamaEngine.load(tiny_model)
+
+
+def test_a_foreign_model_quotes_the_native_log(tiny_model: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.gguf"
+    foreign.write_bytes(tiny_model.read_bytes().replace(b"qwen3", b"qwenX"))
+
+    with pytest.raises(StartupError, match=r"cannot be loaded: .*unknown model architecture"):
+        LlamaEngine.load(foreign)
+
+
+@pytest.mark.parametrize(("slots", "context"), [(0, None), (256, None), (4, 1)])
+def test_settings_out_of_range(tiny_model: Path, slots: int, context: int | None) -> None:
+    with pytest.raises(StartupError):
+        LlamaEngine.load(tiny_model, slots=slots, context=context)
+
+
+def test_wrong_headers_never_reach_the_native_loader(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="does not exist"):
+        LlamaEngine.load(tmp_path / "none.gguf")
+
+
+def test_threads_are_what_this_process_may_use() -> None:
+    assert loading.default_threads() >= 1
+
+
+def test_parts_of_the_estimate(tiny_model: Path) -> None:
+    assert loading._scratch_bytes(gguf.read(tiny_model)) < 10 << 20

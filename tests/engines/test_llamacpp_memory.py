@@ -1,0 +1,112 @@
+"""How long a context may be is decided from the header and the free memory, before loading."""
+
+from pathlib import Path
+
+import pytest
+
+from antiphon.engines.llamacpp import memory
+from antiphon.engines.llamacpp.gguf import ModelFile
+from antiphon.errors import StartupError
+
+GIB = 1 << 30
+
+
+def model(trained: int | None = 32_768) -> ModelFile:
+    """A model of 1 GiB whose cells take 100 kB."""
+    metadata = {
+        "general.architecture": "qwen3",
+        "general.name": "Test",
+        "qwen3.block_count": 25,
+        "qwen3.attention.head_count": 16,
+        "qwen3.attention.head_count_kv": 8,
+        "qwen3.attention.key_length": 125,
+        "qwen3.attention.value_length": 125,
+    }
+    if trained is not None:
+        metadata["qwen3.context_length"] = trained
+    return ModelFile(Path("test.gguf"), metadata, GIB)
+
+
+def test_all_that_was_trained_fits() -> None:
+    plan = memory.plan_context(model(), None, 16 * GIB, slots=4, scratch=0)
+
+    assert (plan.cells, plan.context_len) == (32_768, 32_768)
+    assert plan.reason == "32768, all that was trained"
+
+
+def test_short_contexts_share_a_larger_cache() -> None:
+    plan = memory.plan_context(model(2048), None, 16 * GIB, slots=4, scratch=0)
+    assert (plan.cells, plan.context_len) == (8192, 2048)
+
+    plan = memory.plan_context(model(2048), None, 16 * GIB, slots=100, scratch=0)
+    assert (plan.cells, plan.context_len) == (16_384, 2048)
+
+    plan = memory.plan_context(model(2048), None, 2 * GIB, slots=100, scratch=0)
+    assert plan.cells == 2048
+
+
+def test_what_fits() -> None:
+    plan = memory.plan_context(model(), None, 2 * GIB, slots=4, scratch=0)
+
+    assert 7_000 < plan.cells < 8_000
+    assert plan.cells == plan.context_len
+    assert plan.cells % 256 == 0
+    assert plan.reason == f"{plan.cells} of 32768 trained: what fits into 2.0 GiB of free memory"
+
+
+def test_what_the_operator_wants() -> None:
+    plan = memory.plan_context(model(), 1000, 16 * GIB, slots=4, scratch=0)
+    assert (plan.cells, plan.context_len) == (1024, 1000)
+
+    longer = memory.plan_context(model(4096), 8000, 16 * GIB, slots=4, scratch=0)
+    assert longer.cells >= 8000  # room for two
+    assert longer.context_len == 4096
+    assert memory.plan_context(model(None), None, 16 * GIB, slots=4, scratch=0).context_len == 4096
+
+
+def test_too_little_memory_is_refused() -> None:
+    with pytest.raises(StartupError, match=r"'Test' needs 1\.3 GiB .* only 1\.0 GiB are free"):
+        memory.plan_context(model(), None, GIB, slots=4, scratch=0)
+    with pytest.raises(StartupError, match=r"context of 20000 tokens, but only 2\.0 GiB"):
+        memory.plan_context(model(), 20_000, 2 * GIB, slots=4, scratch=0)
+
+
+def test_weights_on_a_gpu_need_no_memory_of_the_host() -> None:
+    assert memory.plan_context(model(), None, GIB, slots=4, scratch=0, on_gpu=True).cells > 7000
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_the_machine_and_every_control_group_above_count(tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n")
+    assert memory.available_bytes(tmp_path) == 8000 * 1024
+
+    write(tmp_path / "proc/self/cgroup", "0::/a/b\n")
+    groups = tmp_path / "sys/fs/cgroup"
+    write(groups / "a/b/memory.max", "max\n")
+    write(groups / "a/b/memory.current", "5000\n")
+    assert memory.available_bytes(tmp_path) == 8000 * 1024
+
+    write(groups / "a/memory.max", "1000000\n")
+    write(groups / "a/memory.current", "400000\n")
+    assert memory.available_bytes(tmp_path) == 600_000
+
+    write(groups / "a/memory.stat", "anon 1\ninactive_file 30000\n")
+    assert memory.available_bytes(tmp_path) == 630_000
+
+
+def test_control_groups_of_the_first_version(tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemAvailable:    8000 kB\n")
+    write(tmp_path / "proc/self/cgroup", "9:name=systemd:/\n4:cpu,memory:/x\n")
+    groups = tmp_path / "sys/fs/cgroup/memory"
+    write(groups / "x/memory.limit_in_bytes", "700000\n")
+    write(groups / "x/memory.usage_in_bytes", "100000\n")
+
+    assert memory.available_bytes(tmp_path) == 600_000
+
+
+def test_this_machine_has_memory() -> None:
+    assert memory.available_bytes() > 0

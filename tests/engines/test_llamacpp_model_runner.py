@@ -1,0 +1,151 @@
+"""What the runner does to the cache leaves no trace in the logits."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from antiphon.engines.base import SamplingParams
+from antiphon.engines.llamacpp import sampler
+from antiphon.engines.llamacpp.model_runner import ModelRunner, NativeLog
+from antiphon.engines.llamacpp.sequence import Sequence as Job
+from antiphon.engines.llamacpp.step import Chunk, Copy, Remove
+from antiphon.errors import StartupError
+
+A = list(b"The quick brown fox jumps over the lazy dog.")
+B = list(b" And then?")
+C = list(b" Who would have thought it!")
+
+
+@pytest.fixture(scope="module")
+def runner(tiny_model: Path) -> Iterator[ModelRunner]:
+    runner = ModelRunner(tiny_model, gpu_layers=0, name="tiny")
+    runner.open(cells=1024, sequence_ids=16, threads=1)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(runner: ModelRunner) -> None:
+    runner.clear()
+
+
+def chunk(seq_id: int, start: int, tokens: Sequence[int], *, draws: bool = True) -> Chunk:
+    job = Job.from_prompt(tokens, max_tokens=1, sampling=SamplingParams())
+    return Chunk(job, seq_id, start, tokens, draws)
+
+
+def logits(runner: ModelRunner, seq_id: int, start: int, tokens: Sequence[int]) -> list[float]:
+    (row,) = runner.decode([chunk(seq_id, start, tokens)])
+    return runner.logits(row)
+
+
+def same(left: Sequence[float], right: Sequence[float]) -> bool:
+    return max(abs(a - b) for a, b in zip(left, right, strict=True)) < 0.05
+
+
+def test_a_forked_prefix_computes_as_if_alone(runner: ModelRunner) -> None:
+    alone = logits(runner, 0, 0, A + C)
+    runner.decode([chunk(1, 0, A + B)])
+
+    runner.apply([Copy(1, 2, len(A))])
+
+    assert same(logits(runner, 2, len(A), C), alone)
+    assert same(logits(runner, 1, len(A + B), C), logits(runner, 3, 0, A + B + C))
+
+
+def test_a_sequence_whose_tail_was_removed_computes_as_if_alone(runner: ModelRunner) -> None:
+    alone = logits(runner, 0, 0, A + C)
+    runner.decode([chunk(1, 0, A + B)])
+
+    runner.remove(1, len(A))
+
+    assert same(logits(runner, 1, len(A), C), alone)
+
+
+def test_a_source_may_go_after_the_copy(runner: ModelRunner) -> None:
+    alone = logits(runner, 0, 0, A + C)
+    runner.decode([chunk(1, 0, A + B)])
+
+    runner.apply([Copy(1, 2, len(A)), Remove(1), Copy(2, 1, 5), Remove(1)])
+
+    assert same(logits(runner, 2, len(A), C), alone)
+
+
+def test_sequences_in_one_batch_do_not_see_each_other(runner: ModelRunner) -> None:
+    alone = [logits(runner, 0, 0, A), logits(runner, 1, 0, C)]
+
+    rows = runner.decode([chunk(2, 0, A), chunk(3, 0, B, draws=False), chunk(4, 0, C)])
+
+    assert rows == [len(A) - 1, len(A + B + C) - 1]
+    for row, expected in zip(rows, alone, strict=True):
+        assert same(runner.logits(row), expected)
+
+
+def test_a_failed_decode_leaves_nothing_behind(runner: ModelRunner) -> None:
+    runner.decode([chunk(0, 0, A)])
+    full = [7] * (1024 - len(A) + 1)
+
+    with pytest.raises(ValueError, match="KV slot"):
+        runner.decode([chunk(0, len(A), B), chunk(1, 0, full)])
+
+    assert same(logits(runner, 0, len(A), C), logits(runner, 2, 0, A + C))
+
+
+def test_an_interrupted_decode_leaves_nothing_behind(runner: ModelRunner) -> None:
+    runner.decode([chunk(0, 0, A)])
+    runner.cancel()
+    with pytest.raises(InterruptedError):
+        runner.decode([chunk(0, len(A), B * 60), chunk(1, 0, C)])
+    runner._context.cancel = False
+
+    assert same(logits(runner, 0, len(A), C), logits(runner, 2, 0, A + C))
+    assert same(logits(runner, 1, 0, A), logits(runner, 3, 0, A))
+
+
+def test_what_the_binding_does_not_guard_is_asserted(runner: ModelRunner) -> None:
+    runner.decode([chunk(0, 0, A), chunk(1, 0, A)])
+
+    with pytest.raises(AssertionError, match="empty"):
+        runner.copy(0, 1, 3)
+    with pytest.raises(AssertionError):
+        runner.copy(0, 2, len(A) + 1)
+    with pytest.raises(AssertionError, match="contiguous"):
+        runner.decode([chunk(0, len(A) + 1, B)])
+    with pytest.raises(AssertionError):
+        runner.remove(0, len(A) + 1)
+
+
+def test_seeds_repeat_and_differ(runner: ModelRunner) -> None:
+    def draws(seed: int) -> list[int]:
+        links = sampler.chain(SamplingParams(1.5, 0, 1.0, seed), any_seed=0)
+        native = runner.new_sampler(links)
+        (row,) = runner.decode([chunk(0, 0, A)])
+        drawn = [runner.draw(native, row) for _ in range(20)]
+        native.close()
+        runner.clear()
+        return drawn
+
+    assert draws(1) == draws(1)
+    assert draws(1) != draws(2)
+
+
+def test_a_model_that_cannot_be_loaded_says_why(tiny_model: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.gguf"
+    foreign.write_bytes(tiny_model.read_bytes().replace(b"qwen3", b"qwenX"))
+
+    with pytest.raises(StartupError, match="unknown model architecture: 'qwenX'"):
+        ModelRunner(foreign, gpu_layers=0, name="foreign")
+
+
+def test_the_native_log_joins_continued_lines() -> None:
+    log = NativeLog()
+    log(2, "loading ")
+    log(5, "...\n")
+    log(1, "details\n")
+    log(4, "error: no\n")
+    log(3, "warning\n")
+
+    assert log.complaints() == "error: no; warning"
+    assert log.contains("loading ...")
+    assert not log.contains("details")

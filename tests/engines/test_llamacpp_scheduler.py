@@ -1,0 +1,327 @@
+"""The scheduler, simulated: no engine, no clock, a cache made of numbered cells."""
+
+import random
+import secrets
+from collections.abc import Sequence as SequenceOf
+
+import pytest
+
+from antiphon.engines.base import FinishReason, SamplingParams
+from antiphon.engines.llamacpp import scheduler as module
+from antiphon.engines.llamacpp.scheduler import PREFILL_TOKENS_ALONE, Scheduler
+from antiphon.engines.llamacpp.sequence import Sequence, Status
+from antiphon.engines.llamacpp.step import Chunk, Copy, Step
+
+END = 0  # the end-of-generation token of the imaginary model
+VOCABULARY = 300
+
+
+def next_token(tokens: SequenceOf[int]) -> int:
+    """The imaginary model: any change in the context changes what follows."""
+    return hash(tuple(tokens)) % VOCABULARY
+
+
+def expected(
+    prompt: SequenceOf[int], max_tokens: int, context_len: int, end: int = END
+) -> list[int]:
+    """What a prompt is answered with when it is alone in the world."""
+    tokens = list(prompt)
+    while len(tokens) - len(prompt) < max_tokens and len(tokens) < context_len:
+        tokens.append(next_token(tokens))
+        if tokens[-1] == end:
+            break
+    return tokens[len(prompt) :]
+
+
+class Cells:
+    """A unified cache: sequence ids hold lists of (cell number, token); it never overflows."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.held: dict[int, list[tuple[int, int]]] = {}
+        self._next = 0
+
+    def run(self, step: Step) -> list[int]:
+        """Do what a step says and return the tokens drawn."""
+        for operation in step.operations:
+            if isinstance(operation, Copy):
+                assert not self.held.get(operation.target)
+                assert 0 < operation.length <= len(self.held[operation.source])
+                self.held[operation.target] = self.held[operation.source][: operation.length]
+            else:
+                self.held.pop(operation.seq_id, None)
+        drawn = []
+        for chunk in step.chunks:
+            cells = self.held.setdefault(chunk.seq_id, [])
+            assert len(cells) == chunk.start
+            for token in chunk.tokens:
+                cells.append((self._next, token))
+                self._next += 1
+            if chunk.draws:
+                drawn.append(next_token([token for _, token in cells]))
+        assert self.used <= self.size
+        return drawn
+
+    @property
+    def used(self) -> int:
+        return len({cell for cells in self.held.values() for cell, _ in cells})
+
+    def forget(self, chunks: SequenceOf[Chunk]) -> None:
+        """A failed decode leaves nothing of its batch behind."""
+        for chunk in chunks:
+            del self.held[chunk.seq_id][chunk.start :]
+
+
+def new_scheduler(
+    cells: int = 1024,
+    *,
+    slots: int = 4,
+    ids: int = 16,
+    context: int = 1024,
+    cuttable: bool = True,
+    end: int = END,
+) -> Scheduler:
+    return Scheduler(
+        cells=cells,
+        sequence_ids=ids,
+        slots=slots,
+        context_len=context,
+        end_of_generation=frozenset({end}),
+        cuttable=cuttable,
+    )
+
+
+def sequence(prompt: SequenceOf[int], max_tokens: int = 32_000) -> Sequence:
+    return Sequence.from_prompt(prompt, max_tokens=max_tokens, sampling=SamplingParams())
+
+
+def prompt(draw: random.Random, length: int) -> list[int]:
+    return [draw.randrange(1, VOCABULARY) for _ in range(length)]
+
+
+def finish(scheduler: Scheduler, cells: Cells, steps_max: int = 10_000) -> int:
+    for steps in range(steps_max):
+        if not scheduler.has_work:
+            return steps
+        step = scheduler.schedule()
+        scheduler.update(step, cells.run(step))
+        scheduler.cache.check()
+        assert scheduler.cache.cells == cells.used
+    raise AssertionError("never ends")
+
+
+def test_a_prompt_is_computed_in_pieces_and_drawn_from_once() -> None:
+    scheduler = new_scheduler()
+    one = sequence([7] * (PREFILL_TOKENS_ALONE + 10), max_tokens=3)
+    scheduler.submit(one)
+
+    step = scheduler.schedule()
+    assert step.admitted == [one]
+    assert one.cached == 0
+    assert [(c.start, len(c.tokens), c.draws) for c in step.chunks] == [
+        (0, PREFILL_TOKENS_ALONE, False)
+    ]
+    assert scheduler.update(step, []) == []
+
+    step = scheduler.schedule()
+    assert [(c.start, len(c.tokens), c.draws) for c in step.chunks] == [
+        (PREFILL_TOKENS_ALONE, 10, True)
+    ]
+    (progress,) = scheduler.update(step, [5])
+    assert (progress.token, progress.finish_reason) == (5, None)
+
+
+def test_max_tokens_zero_computes_the_prompt_and_draws_nothing() -> None:
+    scheduler, cells = new_scheduler(), Cells(1024)
+    one = sequence([1, 2, 3], max_tokens=0)
+    scheduler.submit(one)
+
+    finish(scheduler, cells)
+
+    assert one.finish_reason == FinishReason.LENGTH
+    assert one.num_generated == 0
+    assert scheduler.cache.match([1, 2, 3, 4]).length == 3
+
+
+def test_a_lone_sequence_fills_the_context() -> None:
+    scheduler, cells = new_scheduler(100, context=100, end=-1), Cells(100)
+    one = sequence(prompt(random.Random(3), 50))
+    scheduler.submit(one)
+
+    finish(scheduler, cells)
+
+    assert one.finish_reason == FinishReason.CONTEXT
+    assert len(one.tokens) == 100
+
+
+def test_a_conversation_goes_on_in_its_own_sequence() -> None:
+    scheduler, cells = new_scheduler(), Cells(1024)
+    one = sequence(list(range(1, 41)), max_tokens=5)
+    scheduler.submit(one)
+    finish(scheduler, cells)
+    two = sequence([*one.tokens, 8, 8, 8], max_tokens=1)
+    scheduler.submit(two)
+
+    step = scheduler.schedule()
+
+    assert two.cached == one.computed
+    assert step.operations == []  # nothing to copy
+
+
+def test_a_rider_waits_for_the_shared_prefix_and_forks() -> None:
+    shared = list(range(1, 49)) * 20  # 960 tokens: two steps
+    scheduler, cells = new_scheduler(4096, context=4096), Cells(4096)
+    one, two = sequence([*shared, 3], max_tokens=4), sequence([*shared, 4], max_tokens=4)
+    scheduler.submit(one)
+    scheduler.submit(two)
+
+    step = scheduler.schedule()
+    assert step.admitted == [one]
+    scheduler.update(step, cells.run(step))
+    step = scheduler.schedule()
+    assert step.admitted == []
+    scheduler.update(step, cells.run(step))
+    step = scheduler.schedule()
+    assert step.admitted == [two]
+    assert two.cached == 960
+    scheduler.update(step, cells.run(step))
+
+    finish(scheduler, cells)
+    assert one.tokens[961:] == expected([*shared, 3], 4, 4096)
+    assert two.tokens[961:] == expected([*shared, 4], 4, 4096)
+    assert scheduler.counters.prompt_tokens_computed == 962
+
+
+def test_the_rider_takes_over_when_the_leader_leaves() -> None:
+    shared = list(range(1, 49)) * 20
+    scheduler, cells = new_scheduler(4096, context=4096), Cells(4096)
+    one, two, three = (sequence([*shared, last], max_tokens=4) for last in (3, 4, 5))
+    for each in (one, two, three):
+        scheduler.submit(each)
+    step = scheduler.schedule()
+    scheduler.update(step, cells.run(step))
+    scheduler.cancel(one)
+
+    step = scheduler.schedule()
+
+    assert step.admitted == [two]
+    assert two.cached == PREFILL_TOKENS_ALONE  # what the leader had computed
+    assert three.status == Status.WAITING  # rides on the second now
+    scheduler.update(step, cells.run(step))
+    finish(scheduler, cells)
+    assert scheduler.counters.prompt_tokens_computed == 960 + 2
+    assert three.tokens[961:] == expected([*shared, 5], 4, 4096)
+
+
+def test_retired_sequences_make_room_before_anyone_is_paused() -> None:
+    scheduler, cells = new_scheduler(600, context=600), Cells(600)
+    draw = random.Random(5)
+    for _ in range(6):
+        scheduler.submit(sequence(prompt(draw, 150), max_tokens=2))
+        finish(scheduler, cells)
+
+    assert scheduler.counters.evictions > 0
+    assert scheduler.counters.pauses == 0
+
+
+def test_the_youngest_is_paused_and_goes_on_without_gap_or_repeat() -> None:
+    scheduler, cells = new_scheduler(1000, context=1000, end=-1), Cells(1000)
+    draw = random.Random(11)
+    prompts = [prompt(draw, 20) for _ in range(3)]
+    jobs = [sequence(start, max_tokens=700) for start in prompts]
+    for job in jobs:
+        scheduler.submit(job)
+
+    finish(scheduler, cells)
+
+    assert scheduler.counters.pauses > 0
+    assert jobs[0].times_paused == 0
+    for job, start in zip(jobs, prompts, strict=True):
+        assert job.tokens[20:] == expected(start, 700, 1000, end=-1)
+
+
+def test_cancelling_a_waiting_sequence() -> None:
+    scheduler, cells = new_scheduler(slots=1), Cells(1024)
+    one, two = sequence([1, 2], max_tokens=9), sequence([3, 4], max_tokens=9)
+    scheduler.submit(one)
+    scheduler.submit(two)
+    step = scheduler.schedule()
+    scheduler.update(step, cells.run(step))
+    scheduler.cancel(two)
+    scheduler.cancel(two)
+
+    finish(scheduler, cells)
+
+    assert scheduler.counters.cancellations == 1
+    assert two.num_generated == 0
+
+
+@pytest.mark.parametrize("seed", [*range(12), secrets.randbits(32)])
+def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrivals, departures, failures and too few cells, at random; every step is checked."""
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    monkeypatch.setattr(module, "RESERVED_CELLS", draw.choice([1, 16, 256]))
+    monkeypatch.setattr(module, "RESERVED_CELLS_MIN", draw.choice([1, 8, 64]))
+    monkeypatch.setattr(module, "PREFILL_TOKENS_ALONE", draw.choice([16, 512]))
+    size = draw.choice([256, 512, 1500])
+    context = draw.choice([size, size // 2])
+    slots = draw.randint(1, 6)
+    cuttable = draw.random() < 0.8
+    scheduler = new_scheduler(
+        size, slots=slots, ids=slots + draw.randint(1, 8), context=context, cuttable=cuttable
+    )
+    cells = Cells(size)
+    beginnings = [prompt(draw, draw.randint(1, context // 2)) for _ in range(3)]
+    jobs: list[tuple[Sequence, list[int]]] = []
+    dead: set[int] = set()  # cancelled or failed
+
+    for _ in range(1200):
+        if len(jobs) < 60 and draw.random() < 0.2:
+            start = draw.choice(beginnings)
+            start = start[: draw.randint(1, len(start))] + prompt(draw, draw.randint(0, 40))
+            start = start[: context - 1]
+            jobs.append((sequence(start, draw.choice([0, 1, 30, 32_000])), start))
+            scheduler.submit(jobs[-1][0])
+        if jobs and draw.random() < 0.03:
+            number = draw.randrange(len(jobs))
+            if jobs[number][0].status != Status.FINISHED:
+                dead.add(number)
+            scheduler.cancel(jobs[number][0])
+        if not scheduler.has_work:
+            continue
+        step = scheduler.schedule()
+        drawn = cells.run(step)
+        if draw.random() < 0.01:
+            cells.forget(step.chunks)
+            failed = {chunk.sequence for chunk in step.chunks}
+            dead |= {n for n, (job, _) in enumerate(jobs) if job in failed}
+            scheduler.fail(failed)
+            continue
+        scheduler.update(step, drawn)
+        check(scheduler, cells, slots)
+
+    finish(scheduler, cells, steps_max=60_000)
+    for number, (job, start) in enumerate(jobs):
+        answer = expected(start, job.max_tokens, context)
+        assert job.status == Status.FINISHED
+        if number in dead:
+            assert job.tokens[len(start) :] == answer[: job.num_generated]
+        else:
+            assert job.tokens[len(start) :] == answer
+            assert job.finish_reason is not None
+
+
+def check(scheduler: Scheduler, cells: Cells, slots: int) -> None:
+    scheduler.cache.check()
+    ids = [job.seq_id for job in scheduler.running]
+    assert len(set(ids)) == len(ids) <= slots
+    assert None not in ids
+    for job in scheduler.running:
+        assert job.seq_id is not None
+        assert [t for _, t in cells.held.get(job.seq_id, [])] == job.tokens[: job.computed]
+    for job in [*scheduler.paused, *scheduler.waiting]:
+        assert job.seq_id is None
+    pending_removals = {op.seq_id for op in scheduler._operations if not isinstance(op, Copy)}
+    held = {i: c for i, c in cells.held.items() if c and i not in pending_removals}
+    assert scheduler.cache.cells == len({cell for c in held.values() for cell, _ in c})
