@@ -191,7 +191,9 @@ class Generator:
                 return self._noise(r.choice(forms).format(x=name)), text
         if r.random() < 0.25:
             return self._noise(self._filled(name)), entry.answer
-        forms = t.PLURAL if name.endswith("s") and not name.startswith(("a ", "an ", "the ")) else []
+        forms = (
+            t.PLURAL if name.endswith("s") and not name.startswith(("a ", "an ", "the ")) else []
+        )
         return self._noise(r.choice([*t.CONCEPT, *forms]).format(x=name)), entry.answer
 
     def _follow_up(self, entry: Entry, last: str) -> Turn | None:
@@ -202,7 +204,11 @@ class Generator:
             (t.MORE_WHY, entry.why),
             (t.MORE_AGAIN, last if len(last) < 300 else ""),
         ]
-        options = [(forms, text) for forms, text in options if text and (text != last or forms is t.MORE_AGAIN)]
+        options = [
+            (forms, text)
+            for forms, text in options
+            if text and (text != last or forms is t.MORE_AGAIN)
+        ]
         if not options:
             return None
         forms, text = self._rng.choice(options)

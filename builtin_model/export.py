@@ -1,6 +1,6 @@
 """Write the trained model as GGUF: q8_0 matrices, tokenizer, chat template, sampling defaults.
 
-    python export.py work/model.pt ../src/antiphon/catalog/builtin/antiphon-demo.gguf
+python export.py work/model.pt ../src/antiphon/catalog/builtin/antiphon-demo.gguf
 """
 
 import json
@@ -87,7 +87,9 @@ def export(checkpoint: Path, out: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     temporary.replace(out)
-    print(f"{out.name}: {out.stat().st_size / 1e6:.2f} MB, after {state['tokens'] / 1e6:.1f} M tokens")
+    print(
+        f"{out.name}: {out.stat().st_size / 1e6:.2f} MB, after {state['tokens'] / 1e6:.1f} M tokens"
+    )
 
 
 def add_tensor(writer: gguf.GGUFWriter, name: str, weight: Tensor) -> None:

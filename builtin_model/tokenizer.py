@@ -53,10 +53,7 @@ def train(texts: Iterable[str], path: Path) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens(
-        [
-            AddedToken(text, special=text not in USER_DEFINED, normalized=False)
-            for text in SPECIAL
-        ]
+        [AddedToken(text, special=text not in USER_DEFINED, normalized=False) for text in SPECIAL]
     )
     assert tokenizer.get_vocab_size() == VOCAB, tokenizer.get_vocab_size()
     tokenizer.save(str(path))

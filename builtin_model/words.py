@@ -71,7 +71,8 @@ class Words:
         r = self._rng
         if self._pieces and r.random() < 0.7:
             return "".join(r.choice(self._pieces) for _ in range(r.choice([1, 2, 2, 3])))
-        return "".join(r.choice(SYLLABLES) for _ in range(r.randint(2, 4))) + r.choice("  nrslmkt").strip()
+        stem = "".join(r.choice(SYLLABLES) for _ in range(r.randint(2, 4)))
+        return stem + r.choice("  nrslmkt").strip()
 
     def name(self) -> str:
         return self._rng.choice(NAMES) if self._rng.random() < 0.5 else self.invented().capitalize()
