@@ -59,13 +59,15 @@ OUT_OF_SCOPE = [
     "Give me a recipe for {food}.", "How do I cook {food}?", "How long does a {animal} live?",
     "What does a {animal} eat?", "Translate {word} into French.", "What does {word} mean?",
     "Write a poem about the {thing}.", "Write a story about {person} and the {thing}.",
-    "What is the price of a {thing}?", "Where can I buy a {thing}?", "What is the stock price of {word}?",
+    "What is the price of a {thing}?", "Where can I buy a {thing}?",
+    "What is the stock price of {word}?",
     "What is the latest news from {city}?", "Who is the president of {word}?",
     "Which film did {person} make?", "Sing me a song about {city}.", "What time is it in {city}?",
     "How far is it from {city} to the moon?", "Why is the {thing} {word}?",
     "What is the population of {city}?", "Tell me about the history of {city}.",
     "Who invented the {thing}?", "Who wrote the book {word}?", "What is the {word} of a {thing}?",
-    "Recommend a hotel in {city}.", "Plan a trip to {city} for me.", "Which medicine helps {person}?",
+    "Recommend a hotel in {city}.", "Plan a trip to {city} for me.",
+    "Which medicine helps {person}?",
     "Solve this equation: {number} x = {other}.", "How do I repair a {thing}?",
 ]  # fmt: skip
 
