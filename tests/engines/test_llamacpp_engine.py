@@ -13,7 +13,7 @@ from antiphon.engines.base import FinishReason, Generation, SamplingParams
 from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.engines.llamacpp.step import Chunk
 from antiphon.errors import InternalError, InvalidRequestError, OverloadedError
-from tests.engines.tiny_model import Reference, write_model
+from tests.engines.tiny_model import Reference, write_model, write_recurrent_model
 
 GREEDY = SamplingParams(temperature=0)
 # Batches of another shape round differently: on this model, whose random weights amplify that, an
@@ -178,6 +178,7 @@ async def test_sixteen_outgrow_the_cache_and_all_are_right(
         assert reference.worst_gap(prompt, answer.tokens) < TOLERANCE
     assert sum(len(answer.tokens) for answer in answers) > 4096
     assert engine.metrics()["evictions"] > 0
+    assert engine.metrics()["failed_steps"] == 0
     assert engine.metrics()["running"] == engine.metrics()["paused"] == 0
 
 
@@ -195,6 +196,7 @@ async def test_endless_answers_fill_the_context_one_after_the_other(tmp_path: Pa
         assert len(prompt) + len(answer.tokens) == 1024
         assert reference.worst_gap(prompt, answer.tokens) < TOLERANCE
     assert engine.metrics()["pauses"] > 0
+    assert engine.metrics()["failed_steps"] == 0
     reference.close()
 
 
@@ -310,6 +312,26 @@ async def test_close_fails_what_runs_and_what_waits(engine: LlamaEngine) -> None
         assert isinstance(result, OverloadedError)
     with pytest.raises(OverloadedError, match="shutting down"):
         await run(engine, job([1]))
+
+
+async def test_a_recurrent_model_is_continued_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = write_recurrent_model(tmp_path / "mamba.gguf")
+    engine = LlamaEngine.load(path, slots=2, context=512, threads=1)
+    fresh = LlamaEngine.load(path, slots=2, context=512, threads=1)
+    first = text(engine, "the river flows")
+    answer = await run(engine, job(first, 20))
+    onward = [*first, *answer.tokens, *text(engine, " and on")]
+    aside = [*first, *answer.tokens[:5], *text(engine, " and off")]
+
+    for prompt, cached in ((aside, 0), (onward, len(first) + len(answer.tokens) - 1)):
+        continued = await run(engine, job(prompt, 20))
+        assert continued == Answer(cached, *(await run(fresh, job(prompt, 20)))[1:])
+
+    together = await asyncio.gather(*(run(engine, job([n + 65] * 9)) for n in range(6)))
+    assert {a.finish_reason for a in together} <= {FinishReason.STOP, FinishReason.CONTEXT}
+    assert engine.metrics()["failed_steps"] == 0
+    await engine.close()
+    await fresh.close()
 
 
 async def test_an_engine_serves_several_loops(engine: LlamaEngine) -> None:

@@ -94,6 +94,10 @@ def write_shape(writer: gguf.GGUFWriter, context_length: int) -> None:
 def finish(writer: gguf.GGUFWriter, vocab_size: int) -> None:
     for name, array in random_tensors(vocab_size).items():
         writer.add_tensor(name, array)
+    close(writer)
+
+
+def close(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -184,4 +188,51 @@ def write_sentencepiece_model(path: Path) -> Path:
     writer.add_eos_token_id(2)
     writer.add_add_space_prefix(True)
     finish(writer, len(tokens))
+    return path
+
+
+def write_recurrent_model(path: Path) -> Path:
+    """A tiny Mamba: it keeps a state instead of cells, so that nothing can be cut off."""
+    tokens, types, merges = byte_level_vocabulary()
+    writer = gguf.GGUFWriter(path, "mamba")
+    inner, states, rank, kernel = 128, 16, 8, 4
+    writer.add_name("tiny-mamba")
+    writer.add_context_length(2048)
+    writer.add_embedding_length(WIDTH)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_block_count(1)
+    writer.add_ssm_conv_kernel(kernel)
+    writer.add_ssm_inner_size(inner)
+    writer.add_ssm_state_size(states)
+    writer.add_ssm_time_step_rank(rank)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    draw = np.random.default_rng(1)
+    for name, shape in {
+        "token_embd.weight": (len(tokens), WIDTH),
+        "output.weight": (len(tokens), WIDTH),
+        "blk.0.ssm_in.weight": (2 * inner, WIDTH),
+        "blk.0.ssm_conv1d.weight": (inner, kernel),
+        "blk.0.ssm_x.weight": (rank + 2 * states, inner),
+        "blk.0.ssm_dt.weight": (inner, rank),
+        "blk.0.ssm_out.weight": (WIDTH, inner),
+        "blk.0.ssm_a": (inner, states),
+    }.items():
+        weights = draw.standard_normal(shape, dtype=np.float32)
+        writer.add_tensor(name, -abs(weights) if name.endswith("ssm_a") else weights)
+    for name, size in {"blk.0.ssm_conv1d.bias": inner, "blk.0.ssm_dt.bias": inner}.items():
+        writer.add_tensor(name, np.zeros(size, dtype=np.float32))
+    for name, size in {
+        "output_norm.weight": WIDTH,
+        "blk.0.attn_norm.weight": WIDTH,
+        "blk.0.ssm_d": inner,
+    }.items():
+        writer.add_tensor(name, np.ones(size, dtype=np.float32))
+    close(writer)
     return path

@@ -11,6 +11,7 @@ import atexit
 import logging
 import secrets
 import threading
+import traceback
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -226,7 +227,9 @@ class LlamaEngine:
         except Exception as error:
             if isinstance(error, InterruptedError) and self._closed:
                 return
-            log.exception("a step failed: %s", error)
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("a step failed: %r in %s:%s", error, Path(where.filename).name, where.lineno)
+            log.debug("where the step failed", exc_info=True)
             self._recover(computing)
         self._num_steps += 1
 

@@ -160,6 +160,8 @@ class ModelRunner:
             raise StartupError(f"The model '{name}' cannot be loaded: {reason}.") from error
         self.gpu_layers = gpu_layers
         self.vocabulary = Vocabulary(self._model)
+        if self._model.has_encoder() or not self._model.has_decoder():
+            raise StartupError(f"The model '{name}' does not continue text: it is no chat model.")
         self.cuttable = not (self._model.is_recurrent() or self._model.is_hybrid())
         self._context: Any = None
         self._batch: Any = None
@@ -188,6 +190,7 @@ class ModelRunner:
         except (ValueError, RuntimeError, MemoryError) as error:
             reason = native_log.complaints() or str(error)
             raise StartupError(f"No context of {cells} tokens can be made: {reason}.") from error
+        assert self._context.n_ctx >= cells
         self.flash_attention = native_log.contains("flash_attn = enabled")
         self._context.install_cancel_callback()
         self._batch = binding().LlamaBatch(n_tokens=BATCH_TOKENS_MAX, embd=0, n_seq_max=1)
