@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,6 +18,8 @@ from antiphon.engines.base import Engine
 from antiphon.engines.stub import StubEngine
 from antiphon.http.app import create_app
 from antiphon.ids import generator
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def stub_app(engine: Engine, **options: object) -> ASGIApp:
