@@ -65,8 +65,20 @@ def test_wrong_headers_never_reach_the_native_loader(tmp_path: Path) -> None:
         LlamaEngine.load(tmp_path / "none.gguf")
 
 
-def test_threads_are_what_this_process_may_use() -> None:
-    assert loading.default_threads() >= 1
+def test_threads_are_what_this_process_may_use(tmp_path: Path) -> None:
+    groups = tmp_path / "sys/fs/cgroup"
+    (groups / "cpu").mkdir(parents=True)
+    free = loading.default_threads(tmp_path)
+    assert free >= 1
+
+    (groups / "cpu.max").write_text("max 100000\n")
+    assert loading.default_threads(tmp_path) == free
+    (groups / "cpu.max").write_text("100000 100000\n")
+    assert loading.default_threads(tmp_path) == 1
+    (groups / "cpu.max").unlink()
+    (groups / "cpu/cpu.cfs_quota_us").write_text("50000\n")
+    (groups / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert loading.default_threads(tmp_path) == 1
 
 
 def test_parts_of_the_estimate(tiny_model: Path) -> None:

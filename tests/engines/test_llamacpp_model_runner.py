@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.engines.base import SamplingParams
-from antiphon.engines.llamacpp import sampler
+from antiphon.engines.llamacpp import model_runner, sampler
 from antiphon.engines.llamacpp.model_runner import ModelRunner, NativeLog
 from antiphon.engines.llamacpp.sequence import Sequence as Job
 from antiphon.engines.llamacpp.step import Chunk, Copy, Remove
@@ -80,6 +80,20 @@ def test_sequences_in_one_batch_do_not_see_each_other(runner: ModelRunner) -> No
     assert rows == [len(A) - 1, len(A + B + C) - 1]
     for row, expected in zip(rows, alone, strict=True):
         assert same(runner.logits(row), expected)
+
+
+def test_small_steps_take_fewer_threads(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = ModelRunner(tiny_model, gpu_layers=0, name="tiny")
+    runner.open(cells=256, sequence_ids=4, threads=2, threads_small=1)
+    monkeypatch.setattr(model_runner, "LONE_THREAD_BYTES", runner._size * len(A))
+
+    large = logits(runner, 0, 0, A)
+    assert runner._context.n_threads() == 2
+    for start, token in enumerate(A[:-1]):
+        runner.decode([chunk(1, start, [token], draws=False)])
+    assert same(logits(runner, 1, len(A) - 1, A[-1:]), large)
+    assert runner._context.n_threads() == 1
+    runner.close()
 
 
 def test_a_failed_decode_leaves_nothing_behind(runner: ModelRunner) -> None:

@@ -45,12 +45,18 @@ def load(
         scratch=_scratch_bytes(file),
         on_gpu=on_gpu,
     )
+    threads_small = threads or 1  # who asks for a number of threads gets it in every step
     threads = threads or default_threads()
     runner = _load_weights(file, gpu_layers, on_gpu=on_gpu)
     # Recurrent models keep a state for every id, so they get no more than they can use at once.
     sequence_ids = SEQUENCE_IDS_MAX if runner.cuttable else min(2 * slots, SEQUENCE_IDS_MAX)
     sequence_ids = max(sequence_ids, slots + 1)
-    runner.open(cells=plan.cells, sequence_ids=sequence_ids, threads=threads)
+    runner.open(
+        cells=plan.cells,
+        sequence_ids=sequence_ids,
+        threads=threads,
+        threads_small=threads_small,
+    )
     tokenizer = LlamaTokenizer(runner.vocabulary)
     details = {
         "model": f"{file.name} ({file.architecture}, {file.size / (1 << 20):,.0f} MiB)",
@@ -59,7 +65,7 @@ def load(
         "chat template": "from the model file",
         "flash attention": "on" if runner.flash_attention else "off: this model cannot use it",
         "gpu layers": "all" if runner.gpu_layers == ALL_LAYERS else str(runner.gpu_layers),
-        "threads": str(threads),
+        "threads": str(threads) if threads == threads_small else f"{threads}, 1 for small steps",
         **model_runner.system_details(),
     }
     if not on_gpu:
@@ -72,9 +78,25 @@ def load(
     return Loaded(runner, tokenizer, info, plan.cells, sequence_ids)
 
 
-def default_threads() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_threads(root: Path = Path("/")) -> int:
+    """The processors that this process may use, a container's quota included."""
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    else:
+        processors = os.cpu_count() or 1
+    groups = root / "sys/fs/cgroup"
+    for quota_file, period_file in (
+        (groups / "cpu.max", None),
+        (groups / "cpu/cpu.cfs_quota_us", groups / "cpu/cpu.cfs_period_us"),
+    ):
+        try:
+            quota, *rest = quota_file.read_text().split()
+            period = period_file.read_text() if period_file else rest[0]
+        except (OSError, ValueError, IndexError):
+            continue
+        if quota.isdigit():  # "max" and -1 are no limit
+            processors = min(processors, max(1, int(quota) // int(period)))
+    return processors
 
 
 def _info(
