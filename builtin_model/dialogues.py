@@ -17,6 +17,7 @@ UNKNOWN = (
     "a larger model can be served with antiphon serve --model and the path of a GGUF file."
 )
 NOT_TOLD = "You have not told me that yet."
+LONG_CHARS_MAX = 6200  # of a long dialogue: about 1,950 tokens, and the questions come on top
 
 Turn = tuple[str, str]
 
@@ -153,11 +154,11 @@ class Generator:
             (self._rng.choice(fact.says).format(v=value), fact.confirm.format(v=value))
             for fact, value in told
         ]
-        size, wanted = 0, self._rng.randint(3000, 6500)  # characters, about 1,000 to 2,000 tokens
+        size, wanted = 0, self._rng.randint(3500, LONG_CHARS_MAX)
         while size < wanted:
             more = self._rng.choice([self.knowledge, self.knowledge, self.small_talk])()
-            turns += more
             size += sum(len(user) + len(answer) + 30 for user, answer in more)
+            turns += more if size < LONG_CHARS_MAX else []
         turns += [
             (self._rng.choice(fact.asks), fact.answer.format(v=value)) for fact, value in told[:2]
         ]

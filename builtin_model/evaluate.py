@@ -27,28 +27,50 @@ from antiphon.wire.validation import decode
 
 EVALUATION = Path(__file__).parent / "evaluation.toml"
 SEEDS = (1, 2, 3)
-KINDS = ("seed", "reworded", "recall", "unknown")
+KINDS = ("seed", "reworded", "recall", "unknown", "long")
+REFUSAL = "do not know"  # right for what is unknown only, whatever facts it happens to name
+LONG_TOKENS = 1700  # of a `long` case's conversation before its last question
 
 
-async def answer(router: Router, messages: list[dict[str, str]]) -> str:
-    body = {"model": "m", "max_tokens": 400, "messages": messages}
-    request = decode(json.dumps(body).encode(), CreateMessage)
-    message = await accumulate_async(router.stream(request, RequestContext(request_id="r")))
-    return str(message.content[0].text)  # type: ignore[union-attr]
+class Conversation:
+    """Questions and answers, one after the other."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._messages: list[dict[str, str]] = []
+        self.tokens = 0  # of the last prompt and its answer
+
+    async def ask(self, question: str) -> str:
+        self._messages.append({"role": "user", "content": question})
+        body = {"model": "m", "max_tokens": 400, "messages": self._messages}
+        request = decode(json.dumps(body).encode(), CreateMessage)
+        context = RequestContext(request_id="r")
+        message = await accumulate_async(self._router.stream(request, context))
+        text = str(message.content[0].text)  # type: ignore[union-attr]
+        self._messages.append({"role": "assistant", "content": text})
+        self.tokens = message.usage.input_tokens + message.usage.output_tokens
+        return text
 
 
-async def converse(router: Router, questions: list[str]) -> list[str]:
-    """Ask one after the other in one conversation; return the answers."""
-    messages: list[dict[str, str]] = []
-    for question in questions:
-        messages.append({"role": "user", "content": question})
-        messages.append({"role": "assistant", "content": await answer(router, messages)})
-    return [message["content"] for message in messages[1::2]]
+async def last_answer(router: Router, kind: str, asked: list[str], fillers: list[str]) -> str:
+    """Ask everything; a `long` case has other questions before its last, to fill the context."""
+    conversation = Conversation(router)
+    for question in asked[:-1]:
+        await conversation.ask(question)
+    if kind == "long":
+        for filler in fillers:
+            if conversation.tokens > LONG_TOKENS:
+                break
+            await conversation.ask(filler)
+        assert conversation.tokens > LONG_TOKENS, "there are too few questions to fill it"
+    return await conversation.ask(asked[-1])
 
 
-def is_right(text: str, facts: list[list[str]]) -> bool:
+def is_right(kind: str, text: str, facts: list[list[str]]) -> bool:
     """Every group of facts is met by one of its alternatives."""
     lower = text.lower()
+    if kind != "unknown" and REFUSAL in lower:
+        return False
     return all(any(fact.lower() in lower for fact in group) for group in facts)
 
 
@@ -56,17 +78,18 @@ async def run(engine: Engine, config: Config) -> tuple[dict[tuple[str, int], int
     table: dict[str, list[dict[str, Any]]] = tomllib.loads(EVALUATION.read_text(encoding="utf-8"))
     right: dict[tuple[str, int], int] = defaultdict(int)
     misses: list[str] = []
+    fillers = [case["ask"] for case in table["reworded"]]
     for seed in SEEDS:
         engine.info = replace(engine.info, sampling=replace(engine.info.sampling, seed=seed))
         router = assemble(config, engine, generator(random.Random(seed)))
         for kind in KINDS:
             for case in table[kind]:
                 asked = case["ask"] if isinstance(case["ask"], list) else [case["ask"]]
-                answers = await converse(router, asked)
-                if is_right(answers[-1], case["facts"]):
+                text = await last_answer(router, kind, asked, fillers)
+                if is_right(kind, text, case["facts"]):
                     right[kind, seed] += 1
                 else:
-                    misses.append(f"[{kind}, seed {seed}] {asked[-1]}\n    -> {answers[-1]!r}")
+                    misses.append(f"[{kind}, seed {seed}] {asked[-1]}\n    -> {text!r}")
     return right, misses
 
 

@@ -1,6 +1,6 @@
 """Train the built-in model: one command, one run, resumable; the same seed gives the same data.
 
-    python train.py --tokens 12e6        # writes work/model.pt; start it again to go on
+    python train.py --tokens 10.5e6        # writes work/model.pt; start it again to go on
 
 Copying comes first and most, because it is learned last; the learning rate falls to zero over the
 last 40 %, which is where the accuracy comes from; rows as long as the context come in the last
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from check_data import assert_evaluation_is_unseen
 from dialogues import Generator, Mix
-from knowledge import load
+from knowledge import Entry, load
 from model import Decoder, Shape
 from muon import Muon
 from tokenizer import NO_TARGET, Encoder, Row
@@ -77,10 +77,10 @@ def pieces_of(tokenizer: Tokenizer) -> list[str]:
     return sorted(text for text in texts if text.isascii() and text.isalpha() and 1 < len(text) < 9)
 
 
-def pool(number: int, mix: Mix, tokenizer: Tokenizer) -> list[list[Row]]:
+def pool(number: int, mix: Mix, entries: list[Entry], tokenizer: Tokenizer) -> list[list[Row]]:
     """Batches of rows of similar length. The same number gives the same pool."""
     rng = random.Random(f"antiphon {number}")
-    generator = Generator(load(), rng, pieces_of(tokenizer))
+    generator = Generator(entries, rng, pieces_of(tokenizer))
     encoder = Encoder(tokenizer)
     rows = [encoder.row(generator.dialogue(mix)) for _ in range(POOL)]
     rows = sorted((Row(ids[: CONTEXT + 1], t[: CONTEXT + 1]) for ids, t in rows), key=row_length)
@@ -113,6 +113,7 @@ class Run:
 
     def __init__(self, tokens_total: float) -> None:
         torch.manual_seed(1)
+        self.entries = load()
         self.tokenizer = load_tokenizer()
         self.model = Decoder(Shape(vocab=self.tokenizer.get_vocab_size(), context=CONTEXT))
         matrices = [p for n, p in self.model.blk.named_parameters() if p.dim() == 2]
@@ -148,7 +149,7 @@ class Run:
     def batches(self) -> Iterator[list[Row]]:
         """From where the run stands to its end."""
         while self.share < 1:
-            batches = pool(self.pool, mix_at(self.pool_share), self.tokenizer)
+            batches = pool(self.pool, mix_at(self.pool_share), self.entries, self.tokenizer)
             while self.batch < len(batches) and self.share < 1:
                 self.batch += 1
                 yield batches[self.batch - 1]
@@ -174,7 +175,7 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=float, default=12e6, help="length of the run")
+    parser.add_argument("--tokens", type=float, default=10.5e6, help="length of the run")
     parser.add_argument("--out", type=Path, default=WORK / "model.pt")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
