@@ -63,6 +63,14 @@ def test_other_files(tmp_path: Path) -> None:
         gguf.read(damaged(tmp_path / "bare", b"GGUF" + struct.pack("<IQQ", 3, 0, 0)))
 
 
+def test_a_token_that_occurs_twice(tiny_model: Path, tmp_path: Path) -> None:
+    """llama.cpp would abort the process."""
+    content = tiny_model.read_bytes().replace(b"[unused1]", b"[unused2]")
+
+    with pytest.raises(StartupError, match="its vocabulary names a token twice"):
+        gguf.read(damaged(tmp_path / "twice.gguf", content))
+
+
 def test_every_single_byte_may_be_wrong(tiny_model: Path, tmp_path: Path) -> None:
     """Whatever stands in the header, it is read or refused with a sentence."""
     whole = bytearray(tiny_model.read_bytes())

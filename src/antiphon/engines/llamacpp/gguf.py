@@ -15,6 +15,8 @@ from typing import Any
 from antiphon.errors import StartupError
 
 MAGIC = b"GGUF"
+VOCABULARY = "tokenizer.ggml.tokens"
+LAYERS_MAX = 512  # llama.cpp's LLAMA_MAX_LAYERS
 ARRAY_ITEMS_MAX = 4096  # longer arrays (vocabularies, merges) are skipped, only their length kept
 STRING, ARRAY = 8, 9
 SCALARS = {
@@ -61,8 +63,8 @@ class ModelFile:
 
     @property
     def vocab_size(self) -> int:
-        tokens = self.metadata.get("tokenizer.ggml.tokens")
-        return tokens.length if isinstance(tokens, SkippedArray) else len(tokens or ())
+        tokens = self.metadata.get(VOCABULARY)
+        return tokens.length if isinstance(tokens, SkippedArray) else 0
 
     @property
     def num_layers(self) -> int:
@@ -75,12 +77,12 @@ class ModelFile:
         heads = self.metadata.get(f"{self.architecture}.attention.head_count_kv")
         if heads is None:
             heads = self.metadata.get(f"{self.architecture}.attention.head_count")
-        per_layer = heads if isinstance(heads, list) else [heads or 0] * self.num_layers
+        per_layer = heads if isinstance(heads, list) else [heads] * self.num_layers
         num_heads = self._number("attention.head_count") or 1
         head = (self._number("embedding_length") or 0) // num_heads
         key = self._number("attention.key_length") or head
         value = self._number("attention.value_length") or head
-        return sum(int(n) for n in per_layer) * (key + value) * 2
+        return sum(n for n in per_layer if isinstance(n, int)) * (key + value) * 2
 
     @property
     def widest(self) -> int:
@@ -90,8 +92,8 @@ class ModelFile:
     def _number(self, key: str) -> int | None:
         value = self.metadata.get(f"{self.architecture}.{key}")
         if isinstance(value, list):  # per layer
-            value = max(value, default=None)
-        return int(value) if isinstance(value, int | float) else None
+            value = max((n for n in value if isinstance(n, int)), default=None)
+        return value if isinstance(value, int) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,17 @@ def read(path: Path) -> ModelFile:
     """
     metadata = _read_part(path)
     size = path.stat().st_size
-    for part in _other_parts(path, int(metadata.get("split.count", 1))):
+    for part in _other_parts(path, metadata.get("split.count", 1)):
         _read_part(part)
         size += part.stat().st_size
     if "general.architecture" not in metadata:
         raise StartupError(f"The model file {path} is damaged: it names no architecture.")
-    if "tokenizer.ggml.tokens" not in metadata:
+    if VOCABULARY not in metadata:
         raise StartupError(f"The model file {path} holds no vocabulary: it is no chat model.")
-    return ModelFile(path, metadata, size)
+    file = ModelFile(path, metadata, size)
+    if not 0 < file.num_layers <= LAYERS_MAX:  # llama.cpp would abort the process
+        raise StartupError(f"The model file {path} is damaged: it has {file.num_layers} layers.")
+    return file
 
 
 def _read_part(path: Path) -> dict[str, Any]:
@@ -135,9 +140,9 @@ def _read_part(path: Path) -> dict[str, Any]:
         raise StartupError(f"The model file {path} cannot be read: {reason}.") from error
 
 
-def _other_parts(path: Path, count: int) -> list[Path]:
+def _other_parts(path: Path, count: Any) -> list[Path]:
     """`name-00001-of-00003.gguf` and so on, as llama.cpp names them."""
-    if count <= 1:
+    if not isinstance(count, int) or count <= 1:
         return []
     match = re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})\.gguf", path.name)
     if match is None or int(match[2]) != 1:
@@ -160,7 +165,7 @@ class _Header:
     def read(self) -> dict[str, Any]:
         try:
             return self._read()
-        except (struct.error, UnicodeDecodeError, KeyError, OverflowError) as error:
+        except (struct.error, KeyError, ArithmeticError, RecursionError) as error:
             raise StartupError(
                 f"The model file {self._path} is damaged: its header cannot be read."
             ) from error
@@ -172,12 +177,15 @@ class _Header:
                 f"The model file {self._path} has GGUF version {version}; 2 and 3 can be read."
             )
         num_tensors, num_values = self._scalar("<Q"), self._scalar("<Q")
-        metadata = {}
+        metadata: dict[str, Any] = {}
         for _ in range(num_values):
             key = self._string()
-            metadata[key] = self._value(self._scalar("<I"))
+            kind = self._scalar("<I")
+            metadata[key] = self._vocabulary() if key == VOCABULARY else self._value(kind)
         end = max([self._tensor_end() for _ in range(num_tensors)], default=0)
-        alignment = int(metadata.get("general.alignment", 32))
+        alignment = metadata.get("general.alignment", 32)
+        if not isinstance(alignment, int):
+            raise struct.error("no alignment")
         start = -(-self._at // alignment) * alignment
         missing = start + end - len(self._data) if num_tensors else 0
         if missing > 0:
@@ -186,6 +194,24 @@ class _Header:
                 " download it again."
             )
         return metadata
+
+    def _vocabulary(self) -> "SkippedArray":
+        """Every text of a token occurs once; otherwise llama.cpp aborts the process."""
+        if self._scalar("<I") != STRING:
+            raise struct.error("no vocabulary")
+        length = self._scalar("<Q")
+        texts, empty = set(), 0
+        for _ in range(length):
+            size = self._scalar("<Q")
+            self._skip(size)
+            text = self._data[self._at - size : self._at].split(b"\0")[0]  # as C reads it
+            texts.add(text)
+            empty += not text
+        if len(texts) < length - max(0, empty - 1):
+            raise StartupError(
+                f"The model file {self._path} is damaged: its vocabulary names a token twice."
+            )
+        return SkippedArray(length)
 
     def _tensor_end(self) -> int:
         """Where a tensor's data ends, counted from the beginning of all tensor data."""
