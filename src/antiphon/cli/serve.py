@@ -29,7 +29,8 @@ from antiphon.rendering.profiles import probe
 from antiphon.rendering.prompt_safety import PromptEncoder
 from antiphon.rendering.renderer import Renderer
 
-GRACE_S = 5.0  # how long running answers may go on after the first Ctrl-C
+GRACE_S = 5  # how long running answers may go on after the first Ctrl-C
+CLOSE_S = 2  # and then, to send their error
 KEEP_ALIVE_S = 75  # idle connections; SDKs keep theirs in a pool
 SWITCH_INTERVAL_S = 0.0005  # a busy Python thread otherwise makes an engine step 3 times as long
 
@@ -162,6 +163,7 @@ class _Service:
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=GRACE_S + CLOSE_S,
             )
         )
 
