@@ -48,7 +48,7 @@ def test_short_contexts_share_a_larger_cache() -> None:
 def test_what_fits() -> None:
     plan = memory.plan_context(model(), None, 2 * GIB, slots=4, scratch=0)
 
-    assert 7_000 < plan.cells < 8_000
+    assert 5_000 < plan.cells < 6_000  # three quarters of the room beside the weights
     assert plan.cells == plan.context_len
     assert plan.cells % 256 == 0
     assert plan.reason == f"{plan.cells} of 32768 trained: what fits into 2.0 GiB of free memory"
@@ -72,7 +72,7 @@ def test_too_little_memory_is_refused() -> None:
 
 
 def test_weights_on_a_gpu_need_no_memory_of_the_host() -> None:
-    assert memory.plan_context(model(), None, GIB, slots=4, scratch=0, on_gpu=True).cells > 7000
+    assert memory.plan_context(model(), None, GIB, slots=4, scratch=0, on_gpu=True).cells > 5000
 
 
 def write(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from antiphon.errors import StartupError
 CONTEXT_MIN = 512  # tokens; below this a chat model is of no use
 CONTEXT_UNKNOWN = 4096  # when the file does not say what the model was trained for
 RESERVE_BYTES = 256 << 20  # for Python, the server and everything else
+AUTOMATIC_SHARE = 0.75  # of the room for cells, when nobody asked for all of it
 CELLS_COMFORTABLE = 16_384  # that several short contexts may take together
 CELLS_MULTIPLE = 256  # llama.cpp rounds a cache up to this
 MASK_BYTES_PER_CELL = 2048  # the attention mask of one prefill batch, 16 and 32 bits
@@ -54,8 +55,10 @@ def plan_context(
             raise _too_little(model, wanted, fixed, available)
         longest = min(wanted, trained)
         return ContextPlan(_rounded_up(wanted), longest, f"{longest} of {trained} trained, as set")
-    if fits < min(trained, CONTEXT_MIN):
-        raise _too_little(model, min(trained, CONTEXT_MIN), fixed, available)
+    least = min(trained, CONTEXT_MIN)
+    if fits < least:
+        raise _too_little(model, least, fixed, available)
+    fits = max(least, int(fits * AUTOMATIC_SHARE))
     if trained <= fits:
         cells = max(trained, min(slots * trained, CELLS_COMFORTABLE, fits // 4))
         return ContextPlan(_rounded_up(cells), trained, f"{trained}, all that was trained")

@@ -198,7 +198,9 @@ class ModelRunner:
             self._context = binding().LlamaContext(self._model, params, False)
         except (ValueError, RuntimeError, MemoryError) as error:
             reason = native_log.complaints() or str(error)
-            raise StartupError(f"No context of {cells} tokens can be made: {reason}.") from error
+            raise StartupError(
+                f"No context of {cells} tokens can be made, try a smaller --context: {reason}."
+            ) from error
         assert self._context.n_ctx >= cells
         self.flash_attention = native_log.contains("flash_attn = enabled")
         self._context.install_cancel_callback()
