@@ -41,12 +41,18 @@ class Mix:
     unknown: float
     not_told: float
     long: float = 0.0
+    only_core: bool = False  # answer the core entries, and refuse the others
 
 
 class Generator:
     """Draws dialogues. The same seed draws the same ones."""
 
-    def __init__(self, entries: list[Entry], rng: random.Random, pieces: list[str]) -> None:
+    def __init__(
+        self, entries: list[Entry], rng: random.Random, pieces: list[str], *, only_core: bool
+    ) -> None:
+        refused = [entry for entry in entries if only_core and not entry.core]
+        entries = [entry for entry in entries if entry not in refused]
+        self._refused = refused
         self._known = [entry for entry in entries if entry.kind != "small_talk"]
         self._small_talk = [entry for entry in entries if entry.kind == "small_talk"]
         self._rng = rng
@@ -136,6 +142,8 @@ class Generator:
     def unknown(self) -> list[Turn]:
         """Questions beyond the knowledge, in usual and unusual forms."""
         r, w = self._rng, self._words
+        if self._refused and r.random() < 0.4:
+            return [(self._question(r.choice(self._refused))[0], UNKNOWN)]
         if r.random() < 0.35:
             thing = r.choice([w.name(), w.city(), w.of(THINGS), w.invented(), w.invented()])
             question = r.choice(t.CONCEPT).format(x=thing)

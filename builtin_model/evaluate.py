@@ -58,7 +58,7 @@ async def last_answer(router: Router, kind: str, asked: list[str], fillers: list
     for question in asked[:-1]:
         await conversation.ask(question)
     if kind == "long":
-        for filler in fillers:
+        for filler in fillers * 3:
             if conversation.tokens > LONG_TOKENS:
                 break
             await conversation.ask(filler)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
-FIELDS = {"topic", "names", "ask", "answer", "short", "example", "why", "kind"}
+FIELDS = {"topic", "names", "ask", "answer", "short", "example", "why", "kind", "core"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing the model knows. `topic` fits "What is …?"; entries without one are plain
-    questions and answers. `example`, `short` and `why` answer follow-ups; "" is none."""
+    """One thing to know. `topic` fits "What is …?"; entries without one are plain questions and
+    answers. `example`, `short` and `why` answer follow-ups; "" is none. All entries teach the
+    language; the `core` ones are what the model knows in the end, and it refuses the others."""
 
     answer: str
     ask: tuple[str, ...]
@@ -21,6 +22,7 @@ class Entry:
     example: str = ""
     why: str = ""
     kind: str = "knowledge"  # or small_talk
+    core: bool = False
 
 
 def load(folder: Path = DATA) -> list[Entry]:
@@ -33,7 +35,11 @@ def load(folder: Path = DATA) -> list[Entry]:
             assert table.get("answer", "").strip(), f"{where}: no answer"
             assert table.get("ask") or table.get("topic"), f"{where}: no question"
             values = {
-                key: tuple(value) if isinstance(value, list) else value.strip()
+                key: tuple(value)
+                if isinstance(value, list)
+                else value.strip()
+                if isinstance(value, str)
+                else value
                 for key, value in table.items()
             }
             values.setdefault("ask", ())

@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,26 @@ COUNTERS = ("step", "tokens", "pool", "batch", "pool_share")
 
 COPYING = Mix(knowledge=0.34, small_talk=0.05, recall=0.24, echo=0.26, unknown=0.07, not_told=0.04)
 ANSWERING = Mix(knowledge=0.55, small_talk=0.07, recall=0.18, echo=0.06, unknown=0.1, not_told=0.04)
-LONG = Mix(
-    knowledge=0.56, small_talk=0.07, recall=0.17, echo=0.03, unknown=0.1, not_told=0.04, long=0.03
-)
+CORE = Mix(
+    knowledge=0.44, small_talk=0.06, recall=0.24, echo=0.1, unknown=0.12, not_told=0.04,
+    only_core=True,
+)  # fmt: skip
+LONG = replace(CORE, echo=0.05, long=0.03)
 
 
 def mix_at(share: float) -> Mix:
-    """The curriculum: `share` of the run is over."""
-    return COPYING if share < 0.45 else ANSWERING if share < 0.85 else LONG
+    """The curriculum: `share` of the run is over. Broad first, then what is to be known by heart:
+    five million parameters cannot hold all entries, and half a memory reads worse than none."""
+    if share < 0.45:
+        return COPYING
+    if share < 0.56:
+        return ANSWERING
+    return CORE if share < 0.85 else LONG
 
 
 def tokenizer_texts() -> Iterator[str]:
     """What the tokenizer is trained on: dialogues as they are drawn, and this project's prose."""
-    generator = Generator(load(), random.Random(99), pieces=[])
+    generator = Generator(load(), random.Random(99), pieces=[], only_core=False)
     for _ in range(15_000):
         dialogue = generator.dialogue(COPYING)
         yield dialogue.system
@@ -80,7 +87,7 @@ def pieces_of(tokenizer: Tokenizer) -> list[str]:
 def pool(number: int, mix: Mix, entries: list[Entry], tokenizer: Tokenizer) -> list[list[Row]]:
     """Batches of rows of similar length. The same number gives the same pool."""
     rng = random.Random(f"antiphon {number}")
-    generator = Generator(entries, rng, pieces_of(tokenizer))
+    generator = Generator(entries, rng, pieces_of(tokenizer), only_core=mix.only_core)
     encoder = Encoder(tokenizer)
     rows = [encoder.row(generator.dialogue(mix)) for _ in range(POOL)]
     rows = sorted((Row(ids[: CONTEXT + 1], t[: CONTEXT + 1]) for ids, t in rows), key=row_length)

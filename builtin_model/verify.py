@@ -32,7 +32,7 @@ def reference(checkpoint: Path) -> dict[str, list[list[int]]]:
     from train import COPYING, load_tokenizer, pieces_of
 
     tokenizer = load_tokenizer()
-    generator = Generator(load(), random.Random(7), pieces_of(tokenizer))
+    generator = Generator(load(), random.Random(7), pieces_of(tokenizer), only_core=False)
     texts = ODD + [text for _ in range(TEXTS) for text in generator.dialogue(COPYING).turns[0]]
     state = torch.load(checkpoint)
     model = Decoder(Shape(**state["shape"]))
