@@ -25,7 +25,8 @@ def grams(text: str) -> set[tuple[str, ...]]:
 def training_questions() -> list[str]:
     """Every hand-written question, and every template with every topic and name."""
     forms = [
-        *templates.CONCEPT, *templates.PLURAL, *templates.SHORT, *templates.EXAMPLE, *templates.WHY
+        *templates.CONCEPT, *templates.PLURAL, *templates.SHORT, *templates.EXAMPLE, *templates.WHY,
+        *templates.SITUATIONS,
     ]  # fmt: skip
     texts = []
     for entry in load():

@@ -146,7 +146,7 @@ class Generator:
             return [(self._question(r.choice(self._refused))[0], UNKNOWN)]
         if r.random() < 0.35:
             thing = r.choice([w.name(), w.city(), w.of(THINGS), w.invented(), w.invented()])
-            question = r.choice(t.CONCEPT).format(x=thing)
+            question = r.choice(r.choice([t.CONCEPT, t.SITUATIONS])).format(x=thing)
         else:
             question = r.choice(t.OUT_OF_SCOPE).format(
                 person=w.name(), city=w.city(), number=w.number(), thing=w.of(THINGS),
@@ -198,8 +198,10 @@ class Generator:
         ):
             if draw < share and text:
                 return self._noise(r.choice(forms).format(x=name)), text
-        if r.random() < 0.25:
+        if r.random() < 0.15:
             return self._noise(self._filled(name)), entry.answer
+        if r.random() < 0.5:
+            return self._noise(r.choice(t.SITUATIONS).format(x=name)), entry.answer
         forms = (
             t.PLURAL if name.endswith("s") and not name.startswith(("a ", "an ", "the ")) else []
         )
@@ -236,6 +238,10 @@ class Generator:
             question = r.choice(t.BEFORE) + question[0].lower() + question[1:]
         if r.random() < 0.10:
             question += r.choice(t.AFTER)
+        if r.random() < 0.15:
+            question = f"{r.choice(t.CONTEXT_BEFORE)} {question}"
+        if r.random() < 0.10:
+            question = f"{question} {r.choice(t.CONTEXT_AFTER)}"
         draw = r.random()
         if draw < 0.10:
             return question.lower()
