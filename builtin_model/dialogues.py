@@ -146,7 +146,9 @@ class Generator:
             return [(self._question(r.choice(self._refused))[0], UNKNOWN)]
         if r.random() < 0.35:
             thing = r.choice([w.name(), w.city(), w.of(THINGS), w.invented(), w.invented()])
-            question = r.choice(r.choice([t.CONCEPT, t.SITUATIONS])).format(x=thing)
+            forms = r.choice([t.CONCEPT, t.SITUATIONS, ["filled"]])
+            question = r.choice(forms).format(x=thing)
+            question = self._filled(thing) if question == "filled" else question
         else:
             question = r.choice(t.OUT_OF_SCOPE).format(
                 person=w.name(), city=w.city(), number=w.number(), thing=w.of(THINGS),
@@ -198,7 +200,7 @@ class Generator:
         ):
             if draw < share and text:
                 return self._noise(r.choice(forms).format(x=name)), text
-        if r.random() < 0.15:
+        if r.random() < 0.3:
             return self._noise(self._filled(name)), entry.answer
         if r.random() < 0.5:
             return self._noise(r.choice(t.SITUATIONS).format(x=name)), entry.answer
