@@ -93,7 +93,7 @@ when which who how why could would should can will let quick overview rundown de
 curious wonder confused lost stuck help show want need like sort kind basically simply first new
 work project team interview question please sorry right now here there some any much more good says
 supposed picture look looks use used uses make made made bring brings keep keeps going happening
-back really exactly actually time times day week month morning evening forum video article slide page
+back really actually time times day week month morning evening forum video article slide page
 somebody someone everybody nobody person newcomer professor chef manager user reader thing things
 mean means meant write writes wrote written call called calls change changes find finds where while
 before after during against between simple simply complicated magic strange special useful hard easy
