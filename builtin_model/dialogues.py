@@ -146,6 +146,7 @@ class Generator:
             return [(self._question(r.choice(self._refused))[0], UNKNOWN)]
         if r.random() < 0.35:
             thing = r.choice([w.name(), w.city(), w.of(THINGS), w.invented(), w.invented()])
+            thing = r.choice(t.RENAMED).format(x=thing) if r.random() < 0.15 else thing
             forms = r.choice([t.CONCEPT, t.SITUATIONS, ["filled"]])
             question = r.choice(forms).format(x=thing)
             question = self._filled(thing) if question == "filled" else question
@@ -192,7 +193,9 @@ class Generator:
             return self._noise(r.choice(entry.ask)), entry.answer
         name, draw = r.choice(names), r.random()
         if r.random() < 0.15:
-            name = name.removeprefix("a ").removeprefix("an ").removeprefix("the ")
+            name = bare(name)
+        elif r.random() < 0.15:
+            name = r.choice(t.RENAMED).format(x=bare(name))
         for share, text, forms in (
             (0.08, entry.short, t.SHORT),
             (0.16, entry.example, t.EXAMPLE),
@@ -248,6 +251,11 @@ class Generator:
         if draw < 0.10:
             return question.lower()
         return question.rstrip("?.!") if draw < 0.18 and len(question) > 3 else question
+
+
+def bare(name: str) -> str:
+    """A noun phrase without its article."""
+    return name.removeprefix("a ").removeprefix("an ").removeprefix("the ")
 
 
 @dataclass(frozen=True)

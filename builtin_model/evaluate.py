@@ -28,7 +28,7 @@ from antiphon.wire.validation import decode
 EVALUATION = Path(__file__).parent / "evaluation.toml"
 SEEDS = (1, 2, 3)
 KINDS = ("seed", "reworded", "recall", "unknown", "long")
-REFUSAL = "do not know"  # right for what is unknown only, whatever facts it happens to name
+REFUSAL = "i do not know that"  # right for what is unknown only, whatever facts it names
 LONG_TOKENS = 1700  # of a `long` case's conversation before its last question
 
 

@@ -101,6 +101,16 @@ before after during against between simple simply complicated magic strange spec
 
 # Whole situations around a topic, known or not: the topic decides, never the form.
 SITUATIONS = [
+    "{x} sounds interesting. Tell me more.",
+    "{x} is on my list for today. Where do I begin?",
+    "{x} has been on my mind for a while, what is it?",
+    "{x} is something I could never explain to others.",
+    "{x} came up in the news. I have no clue what it is.",
+    "{x} looks like magic to me. How does it really go?",
+    "{x}, please, in a few sentences.",
+    "{x} and I are no friends yet. Introduce us.",
+    "{x} appears in every tutorial, so I should know it. What is it?",
+    "{x}: can you give me the short course?",
     "My boss talked about {x} in a meeting. What is it?",
     "Yesterday a friend told me about {x}, but I could not follow him.",
     "There was a chapter about {x} in my book and I did not get it.",
@@ -167,4 +177,11 @@ CONTEXT_AFTER = [
     "I have no idea.", "I am really curious.", "It came up again today.", "My boss wants to know.",
     "I only know the basics.", "What do you think?", "That would help me a lot.",
     "I could not find it anywhere.", "Take your time.", "It confuses me.", "I need it for a test.",
+]  # fmt: skip
+
+# Other ways to name a topic `{x}` (without its article).
+RENAMED = [
+    "the word {x}", "the term {x}", "the idea of {x}", "the concept of {x}", "the topic {x}",
+    "the {x} thing", "the {x} idea", "this {x} business", "{x} stuff", "the {x} concept",
+    "something called {x}", "these {x} things", "the {x} part", "the thing called {x}",
 ]  # fmt: skip
