@@ -1,5 +1,6 @@
 """One configuration: flag over environment over file over default, each value with its source."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from antiphon import config
 from antiphon.errors import StartupError
 
 
-def env(path: Path = Path("/nowhere/config.toml"), /, **values: str) -> dict[str, str]:
+def env(path: Path = Path(os.devnull), /, **values: str) -> dict[str, str]:
     return {"ANTIPHON_CONFIG": str(path), **values}
 
 
@@ -88,6 +89,11 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, text: str) -> None:
 
 
 def test_only_this_machine_is_loopback() -> None:
-    hosts = ["127.0.0.1", "::1", "localhost", "0.0.0.0", "192.168.1.5"]
+    hosts = ["127.0.0.1", "127.0.0.2", "::1", "localhost", "0.0.0.0", "192.168.1.5", "a.b"]
 
-    assert [config.Config(host=host).is_loopback for host in hosts] == [True] * 3 + [False] * 2
+    assert [config.Config(host=host).is_loopback for host in hosts] == [True] * 4 + [False] * 3
+
+
+def test_a_file_that_is_named_must_exist() -> None:
+    with pytest.raises(StartupError, match="there is no such file"):
+        config.load({}, env(Path("/nowhere/config.toml")))

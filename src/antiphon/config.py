@@ -1,5 +1,6 @@
 """One frozen configuration: flag over environment over file over default, each with its source."""
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from typing import Any
 from antiphon.errors import StartupError
 
 ENV_PREFIX = "ANTIPHON_"
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,10 @@ class Config:
 
     @property
     def is_loopback(self) -> bool:
-        return self.host in LOOPBACK_HOSTS
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 def config_file(env: Mapping[str, str]) -> Path:
@@ -54,6 +57,8 @@ def load(flags: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> Confi
         StartupError: a value has the wrong type, a key is unknown, or the file is not TOML.
     """
     path = config_file(env)
+    if ENV_PREFIX + "CONFIG" in env and not path.exists():
+        raise StartupError(f"ANTIPHON_CONFIG names {path}, and there is no such file.")
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in (
@@ -126,7 +131,13 @@ def _convert(kind: Any, value: Any) -> Any:
 
 
 def _check_ranges(config: Config) -> None:
-    limits = {"port": (0, 65_535), "slots": (1, 128), "context": (64, 10_000_000)}
+    limits = {
+        "port": (0, 65_535),
+        "slots": (1, 128),
+        "context": (64, 10_000_000),
+        "threads": (1, 1024),
+        "gpu_layers": (0, 10_000),
+    }
     for name, (low, high) in limits.items():
         value = getattr(config, name)
         if value is not None and not low <= value <= high:

@@ -204,3 +204,12 @@ def engine_step_failed() -> InternalError:
     return InternalError(
         "The engine failed while it computed this answer. The server's log says more."
     )
+
+
+def too_many_stop_sequences(count: int, maximum: int) -> InvalidRequestError:
+    text = f"List should have at most {maximum} items after validation, not {count}"
+    return field_error("stop_sequences", text)
+
+
+def stop_sequences_too_long(maximum: int) -> InvalidRequestError:
+    return field_error("stop_sequences", f"all together should have at most {maximum} characters")

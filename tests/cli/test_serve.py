@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 BASE = [sys.executable, "-m", "antiphon"]
-ENVIRONMENT = {"PATH": os.environ["PATH"], "ANTIPHON_CONFIG": "/nowhere/config.toml"}
+ENVIRONMENT = {"PATH": os.environ["PATH"], "ANTIPHON_CONFIG": os.devnull}
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,7 @@
 """From sampling parameters to a chain."""
 
+import pytest
+
 from antiphon.engines.base import SamplingParams
 from antiphon.engines.llamacpp.sampler import SEEDS, TOP_K_UNLIMITED, Link, chain, model_defaults
 
@@ -40,3 +42,13 @@ def test_defaults_of_the_model_file() -> None:
     assert model_defaults(wanted) == SamplingParams(0.6, 20, 0.9)
     assert model_defaults({"general.sampling.temp": "hot"}) == SamplingParams()
     assert model_defaults({"general.sampling.temp": float("nan")}) == SamplingParams()
+
+
+@pytest.mark.parametrize("top_k", [1001, 2**31, 10**30])
+def test_a_top_k_beyond_the_limit_is_the_limit(top_k: int) -> None:
+    assert chain(SamplingParams(1, top_k, 1), any_seed=7)[0] == Link("top_k", TOP_K_UNLIMITED)
+
+
+@pytest.mark.parametrize("temperature", [1e-5, 1e-30, 1e-40])
+def test_a_temperature_too_small_to_divide_by_is_greedy(temperature: float) -> None:
+    assert chain(SamplingParams(temperature), any_seed=7) == [Link("greedy")]

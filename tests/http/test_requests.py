@@ -232,3 +232,44 @@ async def test_an_empty_answer_is_accepted_when_it_comes_back() -> None:
 
     assert first["content"] == [{"type": "text", "text": ""}]
     assert second.status_code == 200
+
+
+async def test_a_compressed_body_is_refused_with_its_code() -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    async with serving(stub_app(StubEngine())) as url, httpx2.AsyncClient() as client:
+        response = await client.post(url + "/v1/messages", content=b"\x1f\x8b", headers=headers)
+
+    error = response.json()["error"]
+    assert response.status_code == 400
+    assert error["details"]["error_code"] == "request_body_encoding_unsupported"
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.http.body.BODY_S", 0.05)
+    async with serving(stub_app(StubEngine())) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"content-length: 100\r\n\r\n{"
+        )
+        answer = await reader.read(65_536)
+        writer.close()
+        await writer.wait_closed()
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"request_body_timeout" in answer
+
+
+async def test_what_clients_send_cannot_forge_lines_of_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.http.messages.log.propagate", True)
+    caplog.set_level("INFO", logger="antiphon.http")
+    forged = "x\nERROR forged"
+    async with serving(stub_app(StubEngine())) as url, httpx2.AsyncClient() as client:
+        await client.get(url + "/v1/%0AERROR%20forged%1b")
+        await client.post(url + "/v1/messages", json=body(**{forged: 1}))
+
+    assert len(caplog.messages) == 3
+    assert not any("\n" in message or "\x1b" in message for message in caplog.messages)

@@ -188,6 +188,14 @@ UNEXPECTED = (
 )
 
 RULE_ERRORS = [
+    (
+        body(stop_sequences=["x"] * 257),
+        "stop_sequences: List should have at most 256 items after validation, not 257",
+    ),
+    (
+        body(stop_sequences=["x" * 65_537]),
+        "stop_sequences: all together should have at most 65536 characters",
+    ),
     (body(messages=[]), "messages: at least one message is required"),
     (body(messages=[HELLO | {"content": ""}]), f"messages.0: {EMPTY}"),
     (body(messages=[HELLO, HELLO | {"content": []}, HELLO]), f"messages.1: {EMPTY}"),

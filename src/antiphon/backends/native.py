@@ -29,6 +29,7 @@ from antiphon.wire.messages import (
 )
 from antiphon.wire.resources import ModelInfo
 
+MESSAGE_CHARS = 20  # what a template puts around a message
 RENDER_INLINE_CHARS = 8_000  # longer prompts are rendered in a thread: 2,400 tokens take 6 ms
 
 STOP_REASONS: dict[FinishReason, StopReason] = {
@@ -144,13 +145,13 @@ class _Answer:
 
 
 def _size(request: PromptParams) -> int:
-    """Characters of text in the messages, roughly: long ones are not rendered on the loop."""
-    return sum(
-        len(message.content)
-        if isinstance(message.content, str)
-        else sum(len(getattr(block, "text", "")) for block in message.content)
-        for message in request.messages
+    """Characters of the prompt, roughly: long ones are not rendered on the loop."""
+    parts = [_given(request.system, ""), *(message.content for message in request.messages)]
+    texts = (
+        part if isinstance(part, str) else "".join(getattr(block, "text", "") for block in part)
+        for part in parts
     )
+    return MESSAGE_CHARS * len(request.messages) + sum(map(len, texts))
 
 
 def _given[T](value: T | UnsetType, default: T) -> T:

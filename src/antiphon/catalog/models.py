@@ -18,10 +18,14 @@ def model_path(name: str) -> Path:
     """
     if name == BUILTIN:
         return Path(str(resources.files("antiphon.catalog") / "builtin" / f"{BUILTIN}.gguf"))
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        is_directory, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError) as error:
+        raise StartupError(f"The model file {name[:80]} cannot be opened: {error}.") from error
+    if is_directory:
         raise StartupError(f"{name} is a directory: --model takes the path of one GGUF file.")
-    if not path.exists():
+    if not exists:
         raise StartupError(
             f"There is no model '{name}': give --model the path of a GGUF file, "
             f"or leave it out for the built-in {BUILTIN}."

@@ -5,9 +5,10 @@ import platform
 from collections.abc import Iterator
 
 from antiphon import __version__
-from antiphon.cli.serve import check_exposure, load_engine
+from antiphon.cli.serve import assemble, check_exposure, load_engine
 from antiphon.config import Config, config_file, setting_names
 from antiphon.errors import StartupError
+from antiphon.ids import generator
 
 CPU_FEATURES = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "fma", "f16c")
 
@@ -31,7 +32,9 @@ def report(config: Config) -> Iterator[str]:
 def _engine(config: Config) -> Iterator[str]:
     try:
         check_exposure(config)
-        info = load_engine(config).info
+        engine = load_engine(config)
+        assemble(config, engine, generator())  # a template that does not parse is a problem too
+        info = engine.info
     except StartupError as error:
         yield f"problem: {error}"
         return

@@ -68,20 +68,24 @@ def bind(host: str, port: int) -> Iterator[socket.socket]:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except socket.gaierror as error:
-        raise StartupError(f"The address {host} is not known: {error.strerror}.") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise StartupError(f"The address {host} is not known: {error}.") from error
     with socket.socket(family, kind, protocol) as listener:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                reason = f"port {port} is already in use: stop what uses it, or choose --port"
-            else:
-                reason = error.strerror or str(error)
-            raise StartupError(f"Cannot listen on {host}: {reason}.") from error
+            raise _cannot_listen(host, port, error) from error
         yield listener
+
+
+def _cannot_listen(host: str, port: int, error: BaseException | None) -> StartupError:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        reason = f"port {port} is already in use: stop what uses it, or choose --port"
+    else:
+        reason = getattr(error, "strerror", None) or str(error)
+    return StartupError(f"Cannot listen on {host}: {reason}.")
 
 
 def load_engine(config: Config) -> Engine:
@@ -189,8 +193,15 @@ class _Service:
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         while not (self._server.started or serving.done()):
             await asyncio.sleep(0.01)
+        if serving.done():
+            await self._engine.close()
+            raise _cannot_listen(self._config.host, self._config.port, serving.exception())
         self._announce()
-        await self._stop.wait()
+        await asyncio.wait(
+            {serving, stop := asyncio.ensure_future(self._stop.wait())},
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        stop.cancel()
         await self._shut_down(serving)
         return 0
 

@@ -35,5 +35,5 @@ class KeyCheck:
 
     def _is_known(self, key: str | None) -> bool:
         """Compares with every key in constant time, so that time tells nothing about them."""
-        given = (key or "").encode()
+        given = (key or "").encode("latin-1")  # as ASGI decodes headers: the bytes that came
         return any(hmac.compare_digest(given, known) for known in self._keys)

@@ -1,6 +1,8 @@
 """`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
 
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import msgspec
 from starlette.requests import Request
@@ -10,9 +12,11 @@ from starlette.types import Receive, Scope, Send
 from antiphon.backends.base import Backend, RequestContext
 from antiphon.http.body import read_json
 from antiphon.http.sse import race, respond
-from antiphon.wire.events import accumulate_async
-from antiphon.wire.messages import CountTokens, CreateMessage
+from antiphon.wire.events import Event, accumulate_async
+from antiphon.wire.messages import CountTokens, CreateMessage, Message
 from antiphon.wire.validation import decode, unknown_keys
+
+FIELDS_LOGGED = 20
 
 log = logging.getLogger("antiphon.http")
 
@@ -29,14 +33,20 @@ class CreateMessageEndpoint:
         params = decode(body, CreateMessage)
         context = request_context(request)
         if log.isEnabledFor(logging.INFO) and (unknown := unknown_keys(body, CreateMessage)):
-            log.info("%s: ignored unknown fields %s", context.request_id, ", ".join(unknown))
+            names = ascii(unknown[:FIELDS_LOGGED])
+            log.info("%s: ignored unknown fields %s", context.request_id, names)
         events = self._backend.stream(params, context)
         if params.stream:
             await race(receive, respond(events, send, request_id=context.request_id))
             return
-        message = await race(receive, accumulate_async(events))
+        message = await race(receive, _whole(events))
         if message is not None:
             await json_response(message)(scope, receive, send)
+
+
+async def _whole(events: AsyncGenerator[Event]) -> Message:
+    async with aclosing(events):
+        return await accumulate_async(events)
 
 
 class CountTokensEndpoint:

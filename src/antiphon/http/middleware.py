@@ -17,6 +17,8 @@ from antiphon.errors import (
 from antiphon.ids import NewId
 from antiphon.wire.resources import error_envelope
 
+PATH_CHARS_LOGGED = 200
+
 log = logging.getLogger("antiphon.http")
 
 
@@ -52,7 +54,7 @@ class RequestMiddleware:
             await _send_error(send_with_id, failure, request_id)
         finally:
             took_ms = (time.monotonic() - started) * 1000
-            who = f"{scope['method']} {scope['path']}"
+            who = f"{scope['method']} {ascii(scope['path'])[1:-1][:PATH_CHARS_LOGGED]}"
             log.info("%s %s %.0f ms %s", who, status or "client left", took_ms, request_id)
 
 

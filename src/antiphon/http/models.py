@@ -1,5 +1,7 @@
 """`GET /v1/models` and `GET /v1/models/{id}` (spec §8.11)."""
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -45,6 +47,6 @@ class ModelEndpoints:
 def _limit(text: str | None) -> int:
     if text is None:
         return LIMIT_DEFAULT
-    if not text.isdecimal() or not 1 <= int(text) <= LIMIT_MAX:
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= LIMIT_MAX:
         raise InvalidRequestError(f"limit: Input should be an integer between 1 and {LIMIT_MAX}")
     return int(text)

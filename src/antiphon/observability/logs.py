@@ -14,3 +14,5 @@ def configure(*, verbose: bool) -> None:
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    # Its complaints about what clients send are theirs, and its own are raised.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

@@ -17,6 +17,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from antiphon.errors import InvalidRequestError, StartupError
 
 OUTPUT_CHARS_MAX = 64 * 1024 * 1024  # twice the largest request body
+TEMPLATE_ERRORS = (  # what a template that was written for other inputs can raise
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 REPEAT_MAX = 1_000_000  # characters or items that `*` may make inside a template
 
 CHATML = """\
@@ -66,7 +75,7 @@ class ChatTemplate:
                 if size > OUTPUT_CHARS_MAX:
                     raise SecurityError("the rendered prompt is too large")
                 pieces.append(piece)
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except TEMPLATE_ERRORS as error:
             raise InvalidRequestError(
                 f"messages: the model's chat template cannot render this conversation: {error}"
             ) from error

@@ -5,14 +5,15 @@ express, and the template's text to tokens. Creating a message and counting its 
 same path, so the two numbers cannot differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 from antiphon.rendering.profiles import ModelProfile, SystemTurns
 from antiphon.rendering.prompt_safety import PromptEncoder
-from antiphon.wire.content import ContentBlockParam, TextBlock
-from antiphon.wire.messages import PromptParams
+from antiphon.wire.content import TextBlock
+from antiphon.wire.messages import MessageParam, PromptParams
 
 BLOCK_SEPARATOR = "\n\n"  # between the blocks and merged turns of one side
 BILLING_HEADER = "x-anthropic-billing-header:"  # an agent's first system block, not a prompt
@@ -68,31 +69,20 @@ class Renderer:
 
 def conversation(request: PromptParams) -> list[Turn]:
     """The turns of a request: system first, neighbours of one role merged (spec §3.1)."""
-    turns: list[Turn] = []
-    for role, text in (
-        ("system", _system_text(request)),
-        *((message.role, _text(message.role, message.content)) for message in request.messages),
-    ):
-        if role == "system" and not text:
-            continue
-        if turns and turns[-1].role == role:
-            separator = "" if role == "assistant" else BLOCK_SEPARATOR
-            text = turns.pop().text + separator + text
-        turns.append(Turn(role, text))
-    return turns
+    said = [Turn("system", _system_text(request))]
+    said += [Turn(message.role, _text(message)) for message in request.messages]
+    return _merged(turn for turn in said if turn.text or turn.role != "system")
 
 
 def place_system_turns(turns: Sequence[Turn], where: SystemTurns) -> list[Turn]:
     """Move system text that the template cannot hold in place into the user's turn (spec §3.2)."""
-    placed: list[Turn] = []
+    placed = []
     for number, turn in enumerate(turns):
         if turn.role == "system" and not _fits(number, where):
             marked = turn.text if number == 0 else f"<system>\n{turn.text}\n</system>"
             turn = Turn("user", marked)
-        if placed and placed[-1].role == turn.role == "user":
-            turn = Turn("user", placed.pop().text + BLOCK_SEPARATOR + turn.text)
         placed.append(turn)
-    return placed
+    return _merged(placed)
 
 
 def _fits(number: int, where: SystemTurns) -> bool:
@@ -109,12 +99,22 @@ def _system_text(request: PromptParams) -> str:
     return BLOCK_SEPARATOR.join(texts)
 
 
-def _text(role: str, content: str | Sequence[ContentBlockParam]) -> str:
-    """The text of one message. An assistant's text was one text, so its blocks join seamlessly."""
-    if isinstance(content, str):
-        return content
+def _text(message: MessageParam) -> str:
+    if isinstance(message.content, str):
+        return message.content
     texts = []
-    for block in content:
+    for block in message.content:
         assert isinstance(block, TextBlock), "the backend rejects what cannot be rendered"
         texts.append(block.text)
-    return ("" if role == "assistant" else BLOCK_SEPARATOR).join(texts)
+    return _separator(message.role).join(texts)
+
+
+def _merged(turns: Iterable[Turn]) -> list[Turn]:
+    """Neighbours of one role become one turn; every text is copied once."""
+    groups = groupby(turns, key=lambda turn: turn.role)
+    return [Turn(role, _separator(role).join(turn.text for turn in same)) for role, same in groups]
+
+
+def _separator(role: str) -> str:
+    """An assistant's text was one text, so its parts join seamlessly."""
+    return "" if role == "assistant" else BLOCK_SEPARATOR

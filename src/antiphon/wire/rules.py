@@ -14,6 +14,8 @@ from antiphon.wire.tools import CustomTool, ToolChoiceAny, ToolChoiceTool
 
 MESSAGES_MAX = 100_000
 BREAKPOINTS_MAX = 4
+STOP_SEQUENCES_MAX = 256
+STOP_CHARS_MAX = 65_536  # of all stop sequences together
 
 
 def check(request: PromptParams) -> None:
@@ -90,8 +92,14 @@ def _path(place: Place) -> str:
 
 
 def stop_sequences(request: CreateMessage) -> None:
-    if request.stop_sequences and not all(text.strip() for text in request.stop_sequences):
+    """Every token of the answer is compared with each of them, so there is a limit to both."""
+    sequences = request.stop_sequences or []
+    if not all(text.strip() for text in sequences):
         raise errors.blank_stop_sequence()
+    if len(sequences) > STOP_SEQUENCES_MAX:
+        raise errors.too_many_stop_sequences(len(sequences), STOP_SEQUENCES_MAX)
+    if sum(map(len, sequences)) > STOP_CHARS_MAX:
+        raise errors.stop_sequences_too_long(STOP_CHARS_MAX)
 
 
 # Tool calls and their results (spec §3.4) -----------------------------------------------------

@@ -10,6 +10,7 @@ from antiphon.engines.base import SamplingParams
 # 13.5 ms a token at a vocabulary of 152,000, and the interpreter's lock is held meanwhile; with
 # one it is 0.2 ms. No token beyond the first thousand is ever drawn on purpose.
 TOP_K_UNLIMITED = 1000
+TEMPERATURE_MIN = 1e-4  # below, dividing logits by it overflows 32 bits and noise is drawn
 SEEDS = 0xFFFF_FFFF  # the seed 2**32 - 1 means "any" to llama.cpp, so it is never used
 
 
@@ -27,9 +28,9 @@ def chain(params: SamplingParams, any_seed: int) -> list[Link]:
     top_p cuts before the temperature flattens, as llama.cpp does it: a high temperature then
     varies among the likely tokens and does not let unlikely ones in.
     """
-    if params.temperature <= 0:
+    if params.temperature < TEMPERATURE_MIN:
         return [Link("greedy")]
-    links = [Link("top_k", params.top_k if params.top_k > 0 else TOP_K_UNLIMITED)]
+    links = [Link("top_k", min(params.top_k or TOP_K_UNLIMITED, TOP_K_UNLIMITED))]
     if params.top_p < 1:
         links.append(Link("top_p", params.top_p))
     links.append(Link("temp", params.temperature))
