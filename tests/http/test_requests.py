@@ -13,7 +13,7 @@ from antiphon.engines.stub import StubEngine
 from tests.serving import answering, serving, stub_app
 
 
-def body(text: str = "Hello", **fields: Any) -> dict[str, Any]:
+def body(text: str = "Hello", /, **fields: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": text}]
     return {"model": "m", "max_tokens": 32_000, "messages": messages, **fields}
 
@@ -269,7 +269,7 @@ async def test_what_clients_send_cannot_forge_lines_of_the_log(
     forged = "x\nERROR forged"
     async with serving(stub_app(StubEngine())) as url, httpx2.AsyncClient() as client:
         await client.get(url + "/v1/%0AERROR%20forged%1b")
-        await client.post(url + "/v1/messages", json=body(**{forged: 1}))
+        await client.post(url + "/v1/messages", json={**body(), forged: 1})
 
     assert len(caplog.messages) == 3
     assert not any("\n" in message or "\x1b" in message for message in caplog.messages)
