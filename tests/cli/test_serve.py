@@ -9,9 +9,13 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from antiphon.cli.serve import summary
+from antiphon.engines.stub import StubEngine
 
 BASE = [sys.executable, "-m", "antiphon"]
 ENVIRONMENT = {"PATH": os.environ["PATH"], "ANTIPHON_CONFIG": os.devnull}
@@ -208,3 +212,11 @@ def test_help_names_every_setting() -> None:
 
     for flag in ("--model", "--engine", "--host", "--port", "--slots", "--context"):
         assert flag in text
+
+
+def test_a_model_without_a_template_is_said_at_the_start() -> None:
+    engine = StubEngine()
+    assert "no chat template" not in summary(engine)
+
+    engine.info = replace(engine.info, chat_template=None)
+    assert "no chat template, so ChatML is used" in summary(engine)

@@ -111,9 +111,10 @@ def load_engine(config: Config) -> Engine:
 def summary(engine: Engine) -> str:
     """One line for the operator: what was loaded."""
     info = engine.info
+    context = info.details.get("context", f"{info.context_len} tokens")
     text = (
         f"antiphon {__version__}: {info.model_name} on {info.engine}, "
-        f"context {info.context_len:,} tokens, {info.slots} answers at a time"
+        f"context {context}; {info.slots} answers at a time"
     )
     if info.chat_template is None:
         text += (

@@ -72,7 +72,6 @@ def load(
         details["gpu layers"] = "none"
     if file.chat_template is None:
         details["chat template"] = "none in the model file; a common one is used instead"
-        log.warning("the model '%s' has no chat template: a common one is used", file.name)
     log.info("context: %s", plan.reason)
     info = _info(file, runner, tokenizer, plan.context_len, slots, details)
     return Loaded(runner, tokenizer, info, plan.cells, sequence_ids)
