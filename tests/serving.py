@@ -17,6 +17,8 @@ from antiphon.config import Config
 from antiphon.engines.base import Engine
 from antiphon.engines.stub import StubEngine
 from antiphon.http.app import create_app
+from antiphon.http.auth import KeyCheck
+from antiphon.http.connection import Connection
 from antiphon.ids import generator
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,6 +27,8 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 def stub_app(engine: Engine, **options: object) -> ASGIApp:
     """The HTTP application over `engine`, with repeatable identifiers."""
     strict = bool(options.pop("strict_models", False))
+    if api_keys := options.pop("api_keys", ()):
+        options["keys"] = KeyCheck(api_keys)  # type: ignore[arg-type]
     new_id = generator(random.Random(0))
     config = Config(engine="stub", strict_models=strict)
     return create_app(assemble(config, engine, new_id), new_id=new_id, **options)  # type: ignore[arg-type]
@@ -43,7 +47,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
     A real socket: in-process transports buffer whole bodies, so streams, latency and leaving
     clients can only be tested over one.
     """
-    config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none", http="httptools")
+    config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none", http=Connection)
     server = _QuietServer(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -57,7 +57,11 @@ def test_texts_of_the_environment_are_parsed() -> None:
         ({}, {"ANTIPHON_PORT": "http"}, "ANTIPHON_PORT sets port to 'http', but a whole number"),
         ({"port": 70_000}, {}, "command line sets port to 70000; it must be 0 to 65535"),
         ({}, {"ANTIPHON_SLOTS": "0"}, "ANTIPHON_SLOTS sets slots to 0; it must be 1 to 128"),
-        ({}, {"ANTIPHON_ENGINE": "magic"}, "no engine 'magic': choose llamacpp or stub"),
+        (
+            {},
+            {"ANTIPHON_ENGINE": "magic"},
+            "ANTIPHON_ENGINE sets engine to 'magic'; choose llamacpp or stub",
+        ),
         ({}, {"ANTIPHON_NO_AUTH": "maybe"}, "true or false is needed"),
         ({}, {"ANTIPHON_HOST": ""}, "a text is needed"),
     ],

@@ -18,8 +18,19 @@ MAY_IMPORT = {
     "catalog": {"catalog", "wire"},
     "engines": {"engines"},
     "backends": {"backends", "rendering", "parsing", "engines", "catalog", "wire"},
-    "http": {"http", "backends", "wire"},
-    "cli": {"cli", "http", "backends", "rendering", "parsing", "engines", "catalog", "wire"},
+    "storage": {"storage"},
+    "http": {"http", "backends", "storage", "wire"},
+    "cli": {
+        "cli",
+        "http",
+        "storage",
+        "backends",
+        "rendering",
+        "parsing",
+        "engines",
+        "catalog",
+        "wire",
+    },
 }
 LEAVES = {"config", "errors", "ids", "observability"}  # anyone may import them
 LEAF_MAY_IMPORT = {"config": {"errors"}, "errors": set(), "ids": set(), "observability": set()}

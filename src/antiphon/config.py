@@ -4,13 +4,36 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from antiphon.errors import StartupError
 
 ENV_PREFIX = "ANTIPHON_"
+CHOICES = {
+    "engine": ("llamacpp", "stub"),
+    "unsupported": ("reject", "ignore"),
+    "log_format": ("human", "json"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one key may use; None is no limit."""
+
+    requests_per_minute: int | None = None
+    input_tokens_per_minute: int | None = None
+    output_tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+    def over(self, default: "Limits") -> "Limits":
+        """These limits, and those of `default` where there is none of their own."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(default, **{name: value for name, value in own.items() if value})
+
+
+UNLIMITED = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +42,7 @@ class Config:
 
     `context` counts the tokens of the longest conversation; None computes it from the model and
     the free memory. `api_keys` has no flag: command lines are visible to every user of a machine.
+    The limits are those of a key that has none of its own.
     """
 
     model: str = "antiphon-demo"  # a catalog name or the path of a GGUF file
@@ -32,6 +56,18 @@ class Config:
     strict_models: bool = False
     no_auth: bool = False
     api_keys: tuple[str, ...] = ()
+    data_dir: str | None = None
+    aliases: tuple[str, ...] = ()
+    strict: bool = False
+    unsupported: str = "reject"
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+    input_tokens_per_minute: int | None = None
+    output_tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    log_format: str = "human"
+    verbose: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -40,6 +76,23 @@ class Config:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(**{f.name: getattr(self, f.name) for f in fields(Limits)})
+
+    @property
+    def key_file(self) -> Path:
+        """Where `antiphon keys` keeps them: in the data directory."""
+        return data_directory(self.data_dir, os.environ) / "keys.sqlite3"
+
+
+def data_directory(configured: str | None, env: Mapping[str, str]) -> Path:
+    """What outlives the process is kept here; nothing is created by asking."""
+    if configured is not None:
+        return Path(configured).expanduser()
+    home = env.get("XDG_DATA_HOME") or Path(env.get("HOME", "~")).expanduser() / ".local/share"
+    return Path(home) / "antiphon"
 
 
 def config_file(env: Mapping[str, str]) -> Path:
@@ -120,7 +173,7 @@ def _convert(kind: Any, value: Any) -> Any:
         if word not in words:
             raise ValueError("true or false is needed")
         return words[word]
-    if kind is str:
+    if kind in (str, str | None):
         if not isinstance(value, str) or not value:
             raise ValueError("a text is needed")
         return value
@@ -137,11 +190,15 @@ def _check_ranges(config: Config) -> None:
         "context": (64, 10_000_000),
         "threads": (1, 1024),
         "gpu_layers": (0, 10_000),
+        **{f.name: (1, 10**12) for f in fields(Limits)},
     }
     for name, (low, high) in limits.items():
         value = getattr(config, name)
         if value is not None and not low <= value <= high:
             source = config.sources.get(name, "default")
             raise StartupError(f"{source} sets {name} to {value}; it must be {low} to {high}.")
-    if config.engine not in ("llamacpp", "stub"):
-        raise StartupError(f"There is no engine '{config.engine}': choose llamacpp or stub.")
+    for name, choices in CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices:
+            source = config.sources.get(name, "default")
+            raise StartupError(f"{source} sets {name} to {value!r}; choose {' or '.join(choices)}.")

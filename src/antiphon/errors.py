@@ -60,6 +60,11 @@ class MethodNotAllowedError(APIError):
     type = "invalid_request_error"
 
 
+class RequestTimeoutError(APIError):
+    status = 408
+    type = "timeout_error"
+
+
 class RequestTooLargeError(APIError):
     status = 413
     type = "request_too_large"
@@ -68,6 +73,16 @@ class RequestTooLargeError(APIError):
 class UnsupportedMediaTypeError(APIError):
     status = 415
     type = "invalid_request_error"
+
+
+class HeadersTooLargeError(APIError):
+    status = 431
+    type = "invalid_request_error"
+
+
+class RateLimitError(APIError):
+    status = 429
+    type = "rate_limit_error"
 
 
 class InternalError(APIError):
@@ -85,6 +100,18 @@ def prompt_too_long(tokens: int, maximum: int) -> InvalidRequestError:
     return InvalidRequestError(f"prompt is too long: {tokens} tokens > {maximum} maximum")
 
 
+def not_http() -> InvalidRequestError:
+    return InvalidRequestError("The request is not valid HTTP.")
+
+
+def head_too_large(limit: int) -> HeadersTooLargeError:
+    return HeadersTooLargeError(f"The headers are larger than {limit:,} bytes.")
+
+
+def head_timeout(seconds: float) -> RequestTimeoutError:
+    return RequestTimeoutError(f"The headers did not arrive within {seconds:g} seconds.")
+
+
 def model_not_found(name: str) -> NotFoundError:
     return NotFoundError(f"model: {name}")
 
@@ -96,6 +123,33 @@ def invalid_json(reason: str) -> InvalidRequestError:
 def not_supported_yet(path: str, what: str) -> InvalidRequestError:
     """What the API knows and this server cannot do yet: rejected with its path, never dropped."""
     return InvalidRequestError(f"{path}: {what} not supported yet by this server.")
+
+
+def host_not_allowed(host: str) -> PermissionDeniedError:
+    """A page of another origin may reach a loopback server through a name of its own (§7.2)."""
+    return PermissionDeniedError(
+        f"The host {host!r} is not served here: start the server with --allowed-hosts if it is "
+        "a name of this machine."
+    )
+
+
+def rate_limited(
+    limit: str, key: str, retry_after_s: int, headers: Mapping[str, str]
+) -> RateLimitError:
+    """`limit` is a number and what it counts: "50 requests per minute"."""
+    return RateLimitError(
+        f"This request would exceed the rate limit of {limit} (key: {key}). "
+        f"Try again in {retry_after_s} s.",
+        headers={**headers, "retry-after": str(retry_after_s)},
+    )
+
+
+def too_many_at_once(limit: int, key: str, headers: Mapping[str, str]) -> RateLimitError:
+    return RateLimitError(
+        f"This request would exceed the limit of {limit} requests at the same time (key: {key}). "
+        "Try again when one has ended.",
+        headers={**headers, "retry-after": "1"},
+    )
 
 
 def overloaded(reason: str, retry_after_s: int = 2) -> OverloadedError:
@@ -197,6 +251,86 @@ def unknown_tool_choice(name: str) -> InvalidRequestError:
 
 def tool_choice_without_tools() -> InvalidRequestError:
     return InvalidRequestError("tool_choice may only be specified while providing tools")
+
+
+# What only `--strict` refuses (spec §2.3, §2.4, §3.1, §3.2, §4.1, §7.3, §7.4).
+
+
+def missing_version() -> InvalidRequestError:
+    return InvalidRequestError("anthropic-version: header is required")
+
+
+def unknown_version(name: str) -> InvalidRequestError:
+    return InvalidRequestError(f'anthropic-version: "{name}" is not a valid version')
+
+
+def unknown_betas(names: Iterable[str]) -> InvalidRequestError:
+    values = ", ".join(f"`{name}`" for name in names)
+    return InvalidRequestError(
+        f"Unexpected value(s) {values} for the `anthropic-beta` header. Please consult our "
+        "documentation at docs.anthropic.com or try again without the header."
+    )
+
+
+def extra_input(field: str) -> InvalidRequestError:
+    return field_error(field, "Extra inputs are not permitted")
+
+
+def prefill_ends_in_whitespace() -> InvalidRequestError:
+    return field_error("messages", "final assistant content cannot end with trailing whitespace")
+
+
+def system_comes_first() -> InvalidRequestError:
+    return field_error(
+        "messages.0", "use the top-level 'system' parameter for the initial system prompt"
+    )
+
+
+def system_must_follow(index: int) -> InvalidRequestError:
+    return field_error(
+        f"messages.{index}",
+        "role 'system' must follow a user message or an assistant message that ends in the result "
+        "of a server tool",
+    )
+
+
+def system_must_precede(index: int) -> InvalidRequestError:
+    return field_error(
+        f"messages.{index}",
+        "role 'system' must precede an assistant message or be the last message",
+    )
+
+
+def assistant_document(path: str) -> InvalidRequestError:
+    return field_error(path, "`document` blocks are not permitted in assistant messages")
+
+
+def user_citations(path: str) -> InvalidRequestError:
+    return field_error(path, "`citations` are not permitted on text in user messages")
+
+
+def all_tools_deferred() -> InvalidRequestError:
+    return InvalidRequestError(
+        "At least one tool must have defer_loading=false. All tools cannot be deferred."
+    )
+
+
+def deferred_breakpoint(index: int) -> InvalidRequestError:
+    return field_error(f"tools.{index}", "cache_control cannot be set for deferred tools")
+
+
+def top_level_combinator(index: int) -> InvalidRequestError:
+    return field_error(
+        f"tools.{index}.custom.input_schema",
+        "input_schema does not support oneOf, allOf, or anyOf at the top level",
+    )
+
+
+def max_tokens_too_large(asked: int, maximum: int, model: str) -> InvalidRequestError:
+    return field_error(
+        "max_tokens",
+        f"{asked} > {maximum}, which is the maximum allowed number of output tokens for {model}",
+    )
 
 
 def engine_step_failed() -> InternalError:

@@ -67,3 +67,16 @@ async def test_an_alias_is_described_under_its_own_name() -> None:
     info = await router().model("claude-x")
 
     assert (info.id, info.display_name) == ("claude-x", "LARGE")
+
+
+async def test_aliases_are_listed_behind_their_model_and_stand_when_strict() -> None:
+    names = {name: backend(name) for name in ("small", "large")}
+    aliases = {"claude-local-small": "small", "fast": "small"}
+    routed = Router(names, default="large", strict=True, aliases=aliases)
+
+    ids = [info.id for info in await routed.models()]
+    assert ids == ["large", "small", "claude-local-small", "fast"]
+    assert (await ask(routed, "fast")).content == [TextBlock("small")]
+    assert (await routed.model("fast")).display_name == "SMALL"
+    with pytest.raises(NotFoundError):
+        await ask(routed, "claude-x")

@@ -46,6 +46,7 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
         ("?limit=3&before_id=c", ["a", "b"], False),
         ("?after_id=e", [], False),
         ("?limit=1000&lifecycle[]=active", NAMES, False),
+        ("?lifecycle[]=deprecated&lifecycle[]=retired", [], False),
     ],
 )
 async def test_pages(

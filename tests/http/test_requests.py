@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -10,12 +11,13 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.engines.stub import StubEngine
+from antiphon.http.policy import Policy
 from tests.serving import answering, serving, stub_app
 
 
 def body(text: str = "Hello", /, **fields: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": text}]
-    return {"model": "m", "max_tokens": 32_000, "messages": messages, **fields}
+    return {"model": "m", "max_tokens": 32_000, "messages": messages} | fields
 
 
 def echo(prompt: Sequence[int]) -> bytes:
@@ -264,12 +266,79 @@ async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.Monke
 async def test_what_clients_send_cannot_forge_lines_of_the_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("antiphon.http.messages.log.propagate", True)
+    monkeypatch.setattr("antiphon.http.middleware.log.propagate", True)
     caplog.set_level("INFO", logger="antiphon.http")
     forged = "x\nERROR forged"
     async with serving(stub_app(StubEngine())) as url, httpx2.AsyncClient() as client:
         await client.get(url + "/v1/%0AERROR%20forged%1b")
-        await client.post(url + "/v1/messages", json={**body(), forged: 1})
+        answer = await client.post(url + "/v1/messages", json={**body(), forged: 1})
 
-    assert len(caplog.messages) == 3
+    assert answer.headers["antiphon-ignored"] == r"x\nERROR forged"
+    assert len(caplog.messages) == 2
     assert not any("\n" in message or "\x1b" in message for message in caplog.messages)
+
+
+async def test_unknown_fields_are_named_in_a_header() -> None:
+    async with serving(stub_app(StubEngine())) as url, httpx2.AsyncClient() as client:
+        answer = await client.post(url + "/v1/messages", json={**body(), "colour": 1, "a,b": 2})
+        plain = await client.post(url + "/v1/messages", json=body())
+
+    assert answer.status_code == 200
+    assert answer.headers["antiphon-ignored"] == r"colour, a\x2cb"
+    assert "antiphon-ignored" not in plain.headers
+
+
+UNSUPPORTED = {
+    "mcp_servers": [{"type": "url", "url": "https://e.org", "name": "n"}],
+    "compaction": {"type": "summarize"},
+    "container": "container_1",
+    "fallbacks": "default",
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+async def test_what_cannot_be_honoured_is_rejected_or_by_choice_dropped_and_named(
+    name: str,
+) -> None:
+    request = {**body(), name: UNSUPPORTED[name], "stream": True}
+    async with serving(stub_app(StubEngine())) as url, httpx2.AsyncClient() as client:
+        rejected = await client.post(url + "/v1/messages", json=request)
+    dropping = Policy(ignore_unsupported=True)
+    async with (
+        serving(stub_app(StubEngine(), policy=dropping)) as url,
+        httpx2.AsyncClient() as client,
+    ):
+        answered = await client.post(url + "/v1/messages", json=request)
+        tools = await client.post(
+            url + "/v1/messages",
+            json={**request, "tools": [{"name": "f", "input_schema": {"type": "object"}}]},
+        )
+
+    assert rejected.status_code == 400
+    assert rejected.json()["error"]["message"].startswith(f"{name}: ")
+    assert answered.status_code == 200
+    assert answered.headers["antiphon-ignored"] == name
+    assert tools.status_code == 400  # dropping those would change what is answered
+
+
+async def test_strict_holds_a_request_to_its_version_and_to_the_models_limit() -> None:
+    app = stub_app(StubEngine(context_len=100), policy=Policy(strict=True))
+    new = {"anthropic-version": "2026-10-21"}
+    async with serving(app) as url, httpx2.AsyncClient() as client:
+        post = partial(client.post, url + "/v1/messages")
+        answers = [
+            await post(json=body(max_tokens=9)),
+            await post(json=body(max_tokens=9, temperature=1.0), headers=new),
+            await post(json=body(max_tokens=100), headers=new),
+            await post(json=body(max_tokens=9), headers={**new, "anthropic-beta": "x-1"}),
+            await post(json=body(max_tokens=9), headers=new),
+        ]
+
+    texts = [answer.json().get("error", {}).get("message", "") for answer in answers]
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 400, 200]
+    assert texts[0] == "anthropic-version: header is required"
+    assert texts[1] == "temperature: Extra inputs are not permitted"
+    assert texts[2] == (
+        "max_tokens: 100 > 99, which is the maximum allowed number of output tokens for m"
+    )
+    assert texts[3].startswith("Unexpected value(s) `x-1`")

@@ -132,3 +132,16 @@ def test_a_vocabulary_that_begins_every_prompt_with_a_token_gets_it_once() -> No
         renderer = Renderer(profile, PromptEncoder(ByteTokenizer()), begin_id=256)
 
         assert renderer.render(decode(body, CountTokens)).token_ids == [256, ord("q")]
+
+
+def test_a_system_message_for_one_turn_is_gone_when_the_user_speaks_again() -> None:
+    """`clear_at`, spec §2.2."""
+    once = {"role": "system", "content": "Be brief.", "clear_at": "next_user_message"}
+    always = {"role": "system", "content": "Be kind.", "clear_at": "never"}
+    said = [user("One"), once, always]
+
+    assert "Be brief." in prompt_of(said)
+    assert "Be brief." in prompt_of([*said, assistant("Yes.")])
+    later = prompt_of([*said, assistant("Yes."), user("Two")])
+    assert "Be brief." not in later
+    assert "Be kind." in later

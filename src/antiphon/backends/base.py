@@ -5,12 +5,27 @@ Closing the iterator that `stream` returns is the abort. The answer that is not 
 """
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.wire.events import Event
 from antiphon.wire.messages import CountTokens, CreateMessage, TokenCount
 from antiphon.wire.resources import ModelInfo
+from antiphon.wire.versions import LENIENT, Contract
+
+
+@dataclass(slots=True)
+class Account:
+    """What a request has cost so far, in tokens: for limits, metrics and the log.
+
+    Written while the request is answered, true at any moment, so that a client that leaves is
+    charged for what it got.
+    """
+
+    input_tokens: int = 0
+    reused_tokens: int = 0  # of the input: what the engine had computed before
+    output_tokens: int = 0
+    first_token_s: float | None = None  # from the start of the request
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +33,9 @@ class RequestContext:
     """What is known of a request beside its body."""
 
     request_id: str
-    api_version: str = "2023-06-01"
-    betas: frozenset[str] = frozenset()
+    principal: str = "anonymous"  # the name of the key
+    contract: Contract = LENIENT
+    account: Account = field(default_factory=Account)
 
 
 class Backend(Protocol):

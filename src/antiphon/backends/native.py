@@ -62,7 +62,8 @@ class NativeBackend:
         input_tokens = len(prompt.token_ids)
 
         async with aclosing(self._engine.generate(job)) as chunks:
-            await anext(chunks)  # admitted: from here on errors are events
+            first = await anext(chunks)  # admitted: from here on errors are events
+            context.account.reused_tokens = first.cached or 0
             for event in message.start(Usage(input_tokens=input_tokens, output_tokens=0)):
                 yield event
             async for chunk in chunks:

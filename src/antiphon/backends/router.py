@@ -1,6 +1,6 @@
-"""Model names to backends: exact name, else the default model answers under the asked name."""
+"""Model names to backends: a name or an alias, else the default model under the asked name."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 
 import msgspec
 
@@ -15,22 +15,32 @@ class Router:
     """Itself a backend, over the backends of several models.
 
     Programs name models this machine does not have (`claude-sonnet-4-6`); the default model
-    answers them, and the answer echoes the name. `strict` turns that off: 404.
+    answers them, and the answer echoes the name. `strict` turns that off: 404. `aliases` are
+    further names of models; they are listed, and stand under `strict` too.
     """
 
-    def __init__(self, backends: Mapping[str, Backend], default: str, *, strict: bool) -> None:
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        default: str,
+        *,
+        strict: bool,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         assert default in backends
         self._backends = backends
         self._default = default
         self._strict = strict
+        self._aliases = aliases or {}
 
     def resolve(self, model: str) -> Backend:
         """
         Raises:
             NotFoundError: strict, and no model has that name.
         """
-        if model in self._backends:
-            return self._backends[model]
+        name = self._aliases.get(model, model)
+        if name in self._backends:
+            return self._backends[name]
         if self._strict or not model:
             raise model_not_found(model)
         return self._backends[self._default]
@@ -42,9 +52,15 @@ class Router:
         return await self.resolve(request.model).count_tokens(request, context)
 
     async def models(self) -> list[ModelInfo]:
-        """Every model once, the default first."""
+        """Every model, the default first, each followed by its aliases."""
         names = [self._default, *(name for name in self._backends if name != self._default)]
-        return [info for name in names for info in await self._backends[name].models()]
+        infos = [info for name in names for info in await self._backends[name].models()]
+        return [named for info in infos for named in (info, *self._under_aliases(info))]
+
+    def _under_aliases(self, info: ModelInfo) -> Iterator[ModelInfo]:
+        for alias, name in self._aliases.items():
+            if name == info.id:
+                yield msgspec.structs.replace(info, id=alias)
 
     async def model(self, name: str) -> ModelInfo:
         """One model, by its own name or an alias; the answer carries the asked name."""

@@ -6,6 +6,7 @@ out changes no answer.
 
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import UNSET
 
 from antiphon.errors import InvalidRequestError, not_supported_yet
@@ -19,8 +20,20 @@ REJECTED_FIELDS = {
     "output_format": "structured output is",
     "mcp_servers": "MCP servers are",
     "compaction": "compaction is",
+    "container": "containers are",
+    "fallbacks": "fallback models are",
     "safeguards": "safeguards are",
 }
+
+# Of these, what an operator may choose to drop instead (`--unsupported ignore`): the answer is the
+# model's own all the same, and the response names them.
+DROPPABLE = ("mcp_servers", "compaction", "container", "fallbacks")
+
+
+def drop_unsupported[P: PromptParams](request: P) -> tuple[P, list[str]]:
+    """The request without the droppable fields, and the names of those it had."""
+    given = [name for name in DROPPABLE if getattr(request, name, UNSET) not in (UNSET, None, [])]
+    return msgspec.structs.replace(request, **dict.fromkeys(given, UNSET)), given
 
 
 def reject_unsupported(request: PromptParams) -> None:

@@ -38,6 +38,11 @@ def model_id(name: str) -> str:
     return BUILTIN if name == BUILTIN else Path(name).stem
 
 
+def listed_aliases(name: str) -> list[str]:
+    """Agents that discover models keep the ids that contain "claude" (spec §8.11)."""
+    return [] if "claude" in name.lower() else [f"claude-local-{name}"]
+
+
 def model_info(
     name: str, *, display_name: str, context_len: int, path: Path | None = None
 ) -> ModelInfo:

@@ -5,8 +5,8 @@ import platform
 from collections.abc import Iterator
 
 from antiphon import __version__
-from antiphon.cli.serve import assemble, check_exposure, load_engine
-from antiphon.config import Config, config_file, setting_names
+from antiphon.cli.serve import assemble, check_exposure, key_check, load_engine
+from antiphon.config import Config, Limits, config_file, setting_names
 from antiphon.errors import StartupError
 from antiphon.ids import generator
 
@@ -23,7 +23,9 @@ def report(config: Config) -> Iterator[str]:
         value = getattr(config, name)
         if name == "api_keys":
             value = f"{len(value)} configured" if value else "none"
-        yield f"  {name:14} {_shown(value):24} {config.sources.get(name, 'default')}"
+        elif name in Limits.__dataclass_fields__:
+            value = value or "no limit"
+        yield f"  {name:24} {_shown(value):24} {config.sources.get(name, 'default')}"
     yield f"  (configuration file: {config_file(os.environ)})"
     yield ""
     yield from _engine(config)
@@ -31,7 +33,7 @@ def report(config: Config) -> Iterator[str]:
 
 def _engine(config: Config) -> Iterator[str]:
     try:
-        check_exposure(config)
+        check_exposure(config, key_check(config))
         engine = load_engine(config)
         assemble(config, engine, generator())  # a template that does not parse is a problem too
         info = engine.info
@@ -55,6 +57,8 @@ def _engine(config: Config) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
     return "automatic" if value is None else str(value)
 
 

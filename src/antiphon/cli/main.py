@@ -2,11 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from antiphon import __version__
+from antiphon.config import CHOICES, Limits
+from antiphon.config import load as load_config
 from antiphon.errors import StartupError
+
+LIMITS = tuple(Limits.__dataclass_fields__)
+
+Arguments = dict[str, Any]
+Add = Callable[..., None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,44 +38,117 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="start the server")
     serve.set_defaults(run=_serve)
     _add_settings(serve)
-    serve.add_argument("--verbose", action="store_true", help="log a line for every request")
     doctor = commands.add_parser("doctor", help="say what would be served, and why")
     doctor.set_defaults(run=_doctor)
     _add_settings(doctor)
+    _add_keys(commands.add_parser("keys", help="make, list and revoke API keys"))
     return parser
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
     """One option for each setting that has one; absent options stay absent."""
-
-    def add(flag: str, help: str, **kwargs: Any) -> None:
-        command.add_argument(flag, help=help, default=argparse.SUPPRESS, **kwargs)
-
+    add = _adder(command, "the model")
     add("--model", "a model's name or the path of a GGUF file (antiphon-demo)", metavar="NAME|PATH")
-    add("--engine", "what computes tokens (llamacpp)", choices=["llamacpp", "stub"])
-    add("--host", "address to listen on (127.0.0.1)")
-    add("--port", "port to listen on, 0 for a free one (8642)", type=int)
+    add("--alias", "a further name of it, listed too", dest="aliases", action="append")
+    add("--strict-models", "answer 404 to unknown model names", action="store_true")
+    add("--engine", "what computes tokens (llamacpp)", choices=CHOICES["engine"])
     add("--slots", "answers generated at the same time (8)", type=int, metavar="N")
     add("--context", "tokens of context (as many as fit)", type=int, metavar="N")
     add("--threads", "threads that compute (one a core)", type=int, metavar="N")
     add("--gpu-layers", "layers on the GPU (all, where there is one)", type=int, metavar="N")
-    add("--strict-models", "answer 404 to unknown model names", action="store_true")
+
+    add = _adder(command, "who may ask, from where")
+    add("--host", "address to listen on (127.0.0.1)")
+    add("--port", "port to listen on, 0 for a free one (8642)", type=int)
     add("--no-auth", "serve other machines without keys", action="store_true")
+    add("--allowed-hosts", "names in the Host header, beside localhost", metavar="NAME,…")
+    add("--cors-origins", "web pages that may call from a browser", metavar="URL,…")
+    _add_data_dir(add)
+
+    add = _adder(command, "limits of a key that has none of its own (none)")
+    _add_limits(add)
+
+    add = _adder(command, "what is answered, what is logged")
+    add("--strict", "answer 400 wherever the hosted API does", action="store_true")
+    add(
+        "--unsupported",
+        "fields that cannot be honoured: reject the request, or ignore and name them (reject)",
+        choices=CHOICES["unsupported"],
+    )
+    add("--log-format", "how the log is written (human)", choices=CHOICES["log_format"])
+    add("--verbose", "log a line for every request", action="store_true")
 
 
-def _serve(arguments: dict[str, Any]) -> int:
-    from antiphon import config
+def _add_keys(command: argparse.ArgumentParser) -> None:
+    commands = command.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    create = commands.add_parser("create", help="make a key; it is shown once")
+    create.set_defaults(run=_create_key)
+    create.add_argument("name", help="whose key it is")
+    _add_limits(_adder(create, "limits of this key (those of the server)"))
+    listing = commands.add_parser("list", help="every key: name, beginning, state, limits")
+    listing.set_defaults(run=_list_keys)
+    revoke = commands.add_parser("revoke", help="end a key, in running servers too")
+    revoke.set_defaults(run=_revoke_key)
+    revoke.add_argument("name", help="the key's name, or how it begins")
+    for one in (create, listing, revoke):
+        _add_data_dir(_adder(one, "settings"))
+
+
+def _adder(command: argparse.ArgumentParser, title: str) -> Add:
+    group = command.add_argument_group(title)
+
+    def add(flag: str, help: str, **kwargs: Any) -> None:
+        group.add_argument(flag, help=help, default=argparse.SUPPRESS, **kwargs)
+
+    return add
+
+
+def _add_data_dir(add: Add) -> None:
+    add("--data-dir", "where keys are kept (~/.local/share/antiphon)", metavar="PATH")
+
+
+def _add_limits(add: Add) -> None:
+    for name in LIMITS:
+        words = name.replace("_", " ")
+        add(f"--{name.replace('_', '-')}", words, type=int, metavar="N")
+
+
+def _serve(arguments: Arguments) -> int:
     from antiphon.cli.serve import serve
 
-    verbose = arguments.pop("verbose")
-    return serve(config.load(arguments), verbose=verbose)
+    return serve(load_config(arguments))
 
 
-def _doctor(arguments: dict[str, Any]) -> int:
-    from antiphon import config
+def _doctor(arguments: Arguments) -> int:
     from antiphon.cli.doctor import report
 
-    for line in report(config.load(arguments)):
+    return _print(report(load_config(arguments)))
+
+
+def _create_key(arguments: Arguments) -> int:
+    from antiphon.cli import keys
+
+    name = arguments.pop("name")
+    own = {key: value for key, value in arguments.items() if key in LIMITS}
+    config = load_config(arguments)  # checks the numbers, finds the data directory
+    return _print(keys.create(config, name, Limits(**own)))
+
+
+def _list_keys(arguments: Arguments) -> int:
+    from antiphon.cli import keys
+
+    return _print(keys.listing(load_config(arguments)))
+
+
+def _revoke_key(arguments: Arguments) -> int:
+    from antiphon.cli import keys
+
+    name = arguments.pop("name")
+    return _print(keys.revoke(load_config(arguments), name))
+
+
+def _print(lines: Iterable[str]) -> int:
+    for line in lines:
         print(line)
     return 0
 

@@ -22,12 +22,17 @@ from antiphon.config import Config
 from antiphon.engines.base import Engine, Generation, SamplingParams
 from antiphon.errors import StartupError
 from antiphon.http.app import Status, create_app
+from antiphon.http.auth import KeyCheck
+from antiphon.http.connection import Connection
+from antiphon.http.policy import Policy, allowed_hosts
 from antiphon.ids import NewId, generator
 from antiphon.observability import logs
+from antiphon.observability.metrics import Metrics
 from antiphon.rendering.chat_template import CHATML, ChatTemplate
 from antiphon.rendering.profiles import probe
 from antiphon.rendering.prompt_safety import PromptEncoder
 from antiphon.rendering.renderer import Renderer
+from antiphon.storage.keys import KeyFile, KeyRing
 
 GRACE_S = 5  # how long running answers may go on after the first Ctrl-C
 CLOSE_S = 2  # and then, to send their error
@@ -35,7 +40,7 @@ KEEP_ALIVE_S = 75  # idle connections; SDKs keep theirs in a pool
 SWITCH_INTERVAL_S = 0.0005  # a busy Python thread otherwise makes an engine step 3 times as long
 
 
-def serve(config: Config, *, verbose: bool = False) -> int:
+def serve(config: Config) -> int:
     """Run the server until it is stopped; return the exit code.
 
     Raises:
@@ -43,21 +48,27 @@ def serve(config: Config, *, verbose: bool = False) -> int:
     """
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    logs.configure(verbose=verbose)
-    check_exposure(config)
+    logs.configure(verbose=config.verbose, format=config.log_format)
+    keys = key_check(config)
+    check_exposure(config, keys)
     with bind(config.host, config.port) as listener:
         engine = load_engine(config)
         print(summary(engine), file=sys.stderr, flush=True)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_Service(config, engine, listener).run())
+            return runner.run(_Service(config, engine, listener, keys).run())
 
 
-def check_exposure(config: Config) -> None:
+def key_check(config: Config) -> KeyCheck:
+    """Keys of the configuration, and those that `antiphon keys` made."""
+    return KeyCheck(config.api_keys, KeyRing(KeyFile(config.key_file)), config.limits)
+
+
+def check_exposure(config: Config, keys: KeyCheck) -> None:
     """Without keys, only this machine is served, unless the operator says otherwise."""
-    if not (config.is_loopback or config.api_keys or config.no_auth):
+    if keys.is_open and not (config.is_loopback or config.no_auth):
         raise StartupError(
             f"Listening on {config.host} without keys would serve everyone who can reach it: "
-            "set ANTIPHON_API_KEYS, or add --no-auth if that is what you want."
+            "make one with 'antiphon keys create NAME', or add --no-auth if that is what you want."
         )
 
 
@@ -139,7 +150,20 @@ def assemble(config: Config, engine: Engine, new_id: NewId) -> Router:
         name, display_name=info.model_name, context_len=info.context_len, path=path
     )
     backend = NativeBackend(engine, renderer, model, new_id)
-    return Router({name: backend}, default=name, strict=config.strict_models)
+    aliases = dict.fromkeys([*models.listed_aliases(name), *config.aliases], name)
+    return Router({name: backend}, default=name, strict=config.strict_models, aliases=aliases)
+
+
+def policy(config: Config) -> Policy:
+    """What the configuration says about requests."""
+    return Policy(
+        strict=config.strict,
+        ignore_unsupported=config.unsupported == "ignore",
+        allowed_hosts=allowed_hosts(
+            config.host, config.allowed_hosts, is_loopback=config.is_loopback
+        ),
+        cors_origins=config.cors_origins,
+    )
 
 
 class _Server(uvicorn.Server):
@@ -153,15 +177,18 @@ class _Server(uvicorn.Server):
 class _Service:
     """A running server, from the first request to the last."""
 
-    def __init__(self, config: Config, engine: Engine, listener: socket.socket) -> None:
+    def __init__(
+        self, config: Config, engine: Engine, listener: socket.socket, keys: KeyCheck
+    ) -> None:
         self._config = config
         self._engine = engine
         self._listener = listener
+        self._keys = keys
         self._stop = asyncio.Event()
         self._server = _Server(
             uvicorn.Config(
                 self._app(),
-                http="httptools",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -177,7 +204,9 @@ class _Service:
         return create_app(
             assemble(self._config, self._engine, new_id),
             new_id=new_id,
-            api_keys=self._config.api_keys,
+            keys=self._keys,
+            policy=policy(self._config),
+            metrics=Metrics(self._engine.metrics),
             status=self._status,
             is_closing=self._stop.is_set,
         )
@@ -221,7 +250,7 @@ class _Service:
     def _announce(self) -> None:
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         url = f"http://{host}:{self._listener.getsockname()[1]}"
-        key = "one-of-your-keys" if self._config.api_keys else "antiphon"
+        key = "antiphon" if self._keys.is_open else "one-of-your-keys"
         print(f"Antiphon is ready: {url}")
         print(f"export ANTHROPIC_BASE_URL={url}")
         print(f"export ANTHROPIC_API_KEY={key}", flush=True)

@@ -1,57 +1,85 @@
 """The ASGI application: the routes, and what stands around them."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from antiphon.backends.router import Router
-from antiphon.errors import shutting_down
 from antiphon.http.auth import KeyCheck
+from antiphon.http.gate import Gate
+from antiphon.http.limits import RateLimiter
 from antiphon.http.messages import CountTokensEndpoint, CreateMessageEndpoint
 from antiphon.http.middleware import RequestMiddleware
 from antiphon.http.models import ModelEndpoints
+from antiphon.http.policy import Policy
 from antiphon.ids import NewId
+from antiphon.observability.metrics import CONTENT_TYPE, Metrics
 
 Status = Mapping[str, object]
+
+CORS_METHODS = ("GET", "POST")
+CORS_EXPOSED = ("request-id", "retry-after", "antiphon-ignored")  # what a page may read
 
 
 def create_app(
     router: Router,
     *,
     new_id: NewId,
-    api_keys: Sequence[str] = (),
+    keys: KeyCheck | None = None,
+    policy: Policy | None = None,
+    metrics: Metrics | None = None,
     status: Callable[[], Status] = dict,
     is_closing: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.time,
 ) -> ASGIApp:
     """The whole HTTP side.
 
     `status` is what `GET /health` adds (counters, never content). While `is_closing` is true,
     new requests are answered 529 and running ones go on.
     """
+    policy = policy or Policy()
+    metrics = metrics or Metrics()
     models = ModelEndpoints(router)
 
     async def health(request: Request) -> Response:
         state = "stopping" if is_closing() else "ok"
         return JSONResponse({"status": state, **status()}, status_code=503 if is_closing() else 200)
 
+    async def metrics_page(request: Request) -> Response:
+        return Response(metrics.page(), headers={"content-type": CONTENT_TYPE})
+
     app = Starlette(
         routes=[
-            Route("/v1/messages", CreateMessageEndpoint(router), methods=["POST"]),
-            Route("/v1/messages/count_tokens", CountTokensEndpoint(router), methods=["POST"]),
+            Route("/v1/messages", CreateMessageEndpoint(router, policy), methods=["POST"]),
+            Route(
+                "/v1/messages/count_tokens", CountTokensEndpoint(router, policy), methods=["POST"]
+            ),
             Route("/v1/models", models.page),
             Route("/v1/models/{model_id:path}", models.retrieve),
             Route("/health", health),
+            Route("/metrics", metrics_page),
+            Route("/", health),  # agents knock here and at /api/hello before they begin
+            Route("/api/hello", health),
         ],
         middleware=[
-            Middleware(RequestMiddleware, new_id=new_id),
-            Middleware(Gate, keys=KeyCheck(api_keys), is_closing=is_closing),
+            *_cors(policy),
+            Middleware(RequestMiddleware, new_id=new_id, metrics=metrics),
+            Middleware(
+                Gate,
+                policy=policy,
+                keys=keys or KeyCheck(),
+                limiter=RateLimiter(clock),
+                is_closing=is_closing,
+            ),
         ],
         exception_handlers={HTTPException: _reraise},
     )
@@ -59,20 +87,19 @@ def create_app(
     return app
 
 
-class Gate:
-    """In front of `/v1`: nothing new comes in while the server stops, and keys are checked."""
-
-    def __init__(self, app: ASGIApp, keys: KeyCheck, is_closing: Callable[[], bool]) -> None:
-        self._app = app
-        self._keys = keys
-        self._is_closing = is_closing
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
-            if self._is_closing():
-                raise shutting_down()
-            self._keys.check(Request(scope).headers)
-        await self._app(scope, receive, send)
+def _cors(policy: Policy) -> list[Middleware]:
+    """Outside everything else, so that a page may read errors too. Off unless configured."""
+    if not policy.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=policy.cors_origins,
+            allow_methods=CORS_METHODS,
+            allow_headers=["*"],
+            expose_headers=CORS_EXPOSED,
+        )
+    ]
 
 
 def _reraise(request: Request, error: Exception) -> NoReturn:

@@ -51,7 +51,8 @@ async def read_json(request: Request, limit: int = BODY_BYTES_MAX) -> bytes:
 
 
 def _too_large(limit: int) -> RequestTooLargeError:
+    """The connection stays: what is still to come is read and thrown away, for a client that sends
+    everything before it looks for an answer would otherwise find a reset and no reason."""
     return RequestTooLargeError(
-        f"Request exceeds the maximum size: the body is larger than {limit:,} bytes",
-        headers={"connection": "close"},
+        f"Request exceeds the maximum size: the body is larger than {limit:,} bytes"
     )

@@ -2,11 +2,13 @@
 
 import logging
 import time
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from antiphon.backends.base import Account
 from antiphon.errors import (
     APIError,
     InvalidRequestError,
@@ -15,47 +17,90 @@ from antiphon.errors import (
     internal_error,
 )
 from antiphon.ids import NewId
+from antiphon.observability.metrics import Metrics
 from antiphon.wire.resources import error_envelope
 
 PATH_CHARS_LOGGED = 200
+ENDPOINTS = {"/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/health", "/metrics"}
 
 log = logging.getLogger("antiphon.http")
 
 
 class RequestMiddleware:
-    """Gives each request `scope["state"]["request_id"]` and answers what it raises (spec §7.1)."""
+    """Gives each request `scope["state"]["request_id"]` and answers what it raises (spec §7.1).
 
-    def __init__(self, app: ASGIApp, new_id: NewId) -> None:
+    What is in the state's `headers` goes out with whatever answer, and the rate limits as well.
+    """
+
+    def __init__(self, app: ASGIApp, new_id: NewId, metrics: Metrics) -> None:
         self._app = app
         self._new_id = new_id
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = self._new_id("req")
-        scope.setdefault("state", {})["request_id"] = request_id
-        started = time.monotonic()
+        state = scope.setdefault("state", {})
+        state.update(request_id=request_id, headers={}, started=time.monotonic())
         status = 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["request-id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["request-id"] = request_id
+                headers.update(state["headers"])
+                if "admission" in state:
+                    headers.update(state["admission"].headers())
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send_with_headers)
         except Exception as error:
             failure = _as_api_error(error, scope, request_id)
             if status:  # the headers are out: raising closes the connection, the one honest end
                 raise
-            await _send_error(send_with_id, failure, request_id)
+            await _send_error(send_with_headers, failure, request_id)
         finally:
-            took_ms = (time.monotonic() - started) * 1000
-            who = f"{scope['method']} {ascii(scope['path'])[1:-1][:PATH_CHARS_LOGGED]}"
-            log.info("%s %s %.0f ms %s", who, status or "client left", took_ms, request_id)
+            self._record(scope, status)
+
+    def _record(self, scope: Scope, status: int) -> None:
+        """One line in the log, one observation in the metrics."""
+        state = scope["state"]
+        seconds = time.monotonic() - state["started"]
+        path = ascii(scope["path"])[1:-1][:PATH_CHARS_LOGGED]
+        self._metrics.request(_endpoint(scope["path"]), status, seconds)
+        fields: dict[str, Any] = {"request_id": state["request_id"], "method": scope["method"]}
+        fields |= {"path": path, "status": status, "ms": round(seconds * 1000)}
+        account: Account | None = state.get("account")
+        if account is not None:
+            fields |= {
+                "key": state["principal"].name,
+                "input_tokens": account.input_tokens,
+                "prompt_tokens_computed": account.input_tokens - account.reused_tokens,
+                "prompt_tokens_reused": account.reused_tokens,
+                "output_tokens": account.output_tokens,
+            }
+            if account.input_tokens and scope["path"] == "/v1/messages":
+                self._metrics.answer(
+                    input=account.input_tokens,
+                    reused=account.reused_tokens,
+                    output=account.output_tokens,
+                    first_token_s=account.first_token_s,
+                )
+        shown = " ".join(f"{key}={value}" for key, value in list(fields.items())[5:])
+        text = f"{scope['method']} {path} {status or 'client left'} {fields['ms']} ms"
+        log.info("%s %s %s", text, state["request_id"], shown, extra={"fields": fields})
+
+
+def _endpoint(path: str) -> str:
+    """Few names, whatever is asked for: every label of a metric costs memory for ever."""
+    if path.startswith("/v1/models/"):
+        return "/v1/models/{id}"
+    return path if path in ENDPOINTS else "other"
 
 
 def _as_api_error(error: Exception, scope: Scope, request_id: str) -> APIError:

@@ -19,9 +19,11 @@ class ModelEndpoints:
         self._router = router
 
     async def page(self, request: Request) -> Response:
-        """A page of models: `limit`, `after_id` and `before_id` as in the API."""
+        """A page of models: `limit`, `after_id`, `before_id`, `lifecycle[]` as in the API."""
         limit = _limit(request.query_params.get("limit"))
         models = await self._router.models()
+        if wanted := request.query_params.getlist("lifecycle[]"):
+            models = [model for model in models if model.lifecycle in wanted]
         ids = [model.id for model in models]
         after, before = (request.query_params.get(key) for key in ("after_id", "before_id"))
         start = ids.index(after) + 1 if after in ids else 0

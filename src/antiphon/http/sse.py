@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from antiphon.errors import APIError, internal_error
 from antiphon.wire.events import ContentBlockStart, ErrorEvent, Event, Ping, sse
 from antiphon.wire.resources import error_detail
 
 HOLD_S = 10.0  # headers wait this long for the first event, so that errors keep their status
+SEND_S = 120.0  # a client that takes nothing for so long has left, whatever its socket says
 PING_S = 10.0  # silence after which a ping goes out; proxies give up after 30 to 60 s
 
 HEADERS = [
@@ -56,6 +57,7 @@ async def respond(
     An error before the headers left is raised, and becomes an HTTP error; a later one becomes an
     `event: error`, after which the stream ends. It is never cut silently (spec §6.6).
     """
+    send = _bounded(send)
     async with aclosing(_Source(events)) as source:
         held = await source.wait(hold_s)
         event = await source.take() if held else Ping()
@@ -108,6 +110,16 @@ def _public(error: Exception, request_id: str) -> APIError:
         return error
     log.error("request %s failed mid-stream", request_id, exc_info=error)
     return internal_error(request_id)
+
+
+def _bounded(send: Send) -> Send:
+    """`send` that gives up after `SEND_S`, so that a stalled reader does not hold a slot."""
+
+    async def bounded(message: Message) -> None:
+        async with asyncio.timeout(SEND_S):
+            await send(message)
+
+    return bounded
 
 
 def _send_body(send: Send, body: bytes) -> Awaitable[None]:

@@ -70,8 +70,19 @@ class Renderer:
 def conversation(request: PromptParams) -> list[Turn]:
     """The turns of a request: system first, neighbours of one role merged (spec §3.1)."""
     said = [Turn("system", _system_text(request))]
-    said += [Turn(message.role, _text(message)) for message in request.messages]
+    said += [Turn(message.role, _text(message)) for message in _standing(request.messages)]
     return _merged(turn for turn in said if turn.text or turn.role != "system")
+
+
+def _standing(messages: Sequence[MessageParam]) -> list[MessageParam]:
+    """Without the system messages that were for one turn which is over (`clear_at`, spec §2.2)."""
+    users = (at for at, message in enumerate(messages) if message.role == "user")
+    last_user = max(users, default=-1)
+    return [
+        message
+        for at, message in enumerate(messages)
+        if at > last_user or message.role != "system" or message.clear_at != "next_user_message"
+    ]
 
 
 def place_system_turns(turns: Sequence[Turn], where: SystemTurns) -> list[Turn]:

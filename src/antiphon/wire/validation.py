@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from antiphon import errors
-from antiphon.wire import rules
+from antiphon.wire import rules, strict
 from antiphon.wire.explain import explain
 from antiphon.wire.messages import PromptParams
 from antiphon.wire.tools import Tool, decode_tool
+from antiphon.wire.versions import LENIENT, Contract
 
 # msgspec's reasons → those of the parser that the API uses; anything else keeps msgspec's.
 _REASONS = {
@@ -27,7 +28,7 @@ _REASONS = {
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
-def decode[T](body: bytes, kind: type[T]) -> T:
+def decode[T](body: bytes, kind: type[T], contract: Contract = LENIENT) -> T:
     """Parse and validate a request body. Unknown keys are dropped; see `unknown_keys`."""
     try:
         body.decode()  # msgspec does not look into what it skips
@@ -43,6 +44,8 @@ def decode[T](body: bytes, kind: type[T]) -> T:
         raise errors.invalid_json("recursion limit reached") from None
     if isinstance(value, PromptParams):
         rules.check(value)
+        if contract.strict:
+            strict.check(value, contract, unknown_keys(body, type(value)))
     return value
 
 

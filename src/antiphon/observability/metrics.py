@@ -1,0 +1,76 @@
+"""Prometheus metrics: what was asked, what it cost, how the engine stands. No content, no keys."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+GAUGES = frozenset(
+    ("running", "waiting", "paused", "retired", "cells_used", "cells_total")
+)  # of an engine's figures; the others only ever grow
+
+type EngineFigures = Callable[[], Mapping[str, int]]
+
+
+class Metrics:
+    """One registry. `engine` gives the figures of `engines.base.Engine.metrics`."""
+
+    def __init__(self, engine: EngineFigures = dict) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_EngineCollector(engine))
+        self._requests = Counter(
+            "antiphon_requests",
+            "Requests answered; status 0 is a client that left before the answer began",
+            ["endpoint", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "antiphon_request_seconds",
+            "From the first byte of a request to the last of its answer",
+            ["endpoint"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._first_token_s = Histogram(
+            "antiphon_time_to_first_token_seconds",
+            "From the first byte of a request to the first token of its answer",
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "antiphon_tokens",
+            "Tokens of requests: input, of it reused (computed before), output",
+            ["kind"],
+            registry=self._registry,
+        )
+
+    def request(self, endpoint: str, status: int, seconds: float) -> None:
+        self._requests.labels(endpoint, str(status)).inc()
+        self._seconds.labels(endpoint).observe(seconds)
+
+    def answer(self, *, input: int, reused: int, output: int, first_token_s: float | None) -> None:
+        """What one call of the model cost, in tokens."""
+        for kind, count in (("input", input), ("reused", reused), ("output", output)):
+            self._tokens.labels(kind).inc(count)
+        if first_token_s is not None:
+            self._first_token_s.observe(first_token_s)
+
+    def page(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self._registry)
+
+
+class _EngineCollector(Collector):
+    """Reads the engine's figures when the page is asked for."""
+
+    def __init__(self, figures: EngineFigures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        for name, value in self._figures().items():
+            family = GaugeMetricFamily if name in GAUGES else CounterMetricFamily
+            yield family(f"antiphon_{name}", f"The engine's {name.replace('_', ' ')}", value=value)

@@ -1,0 +1,99 @@
+"""What the hosted API refuses beyond `rules.py`, for `--strict`: test a client here, use it there.
+
+Each of these is accepted by default, since a local model can honour it or lose nothing by it.
+"""
+
+from collections.abc import Iterable
+from itertools import chain, pairwise
+
+from msgspec import UNSET
+
+from antiphon import errors
+from antiphon.wire.content import DocumentBlock, SearchResultBlock, ServerToolResultBlock, TextBlock
+from antiphon.wire.messages import MessageParam, PromptParams
+from antiphon.wire.tools import CustomTool
+from antiphon.wire.versions import Contract
+
+COMBINATORS = ("oneOf", "allOf", "anyOf")
+
+
+def check(request: PromptParams, contract: Contract, unknown_fields: Iterable[str]) -> None:
+    """Raise the first broken rule's `InvalidRequestError`. `unknown_fields`: keys of the body that
+    no version knows."""
+    fields(request, contract, unknown_fields)
+    empty_answers(request)
+    prefill(request)
+    system_places(request)
+    removed_blocks(request, contract)
+    tools(request)
+
+
+def fields(request: PromptParams, contract: Contract, unknown: Iterable[str]) -> None:
+    given = (name for name in request.__struct_fields__ if getattr(request, name) is not UNSET)
+    extra = next(chain(unknown, filter(contract.lacks, given)), None)
+    if extra is not None:
+        raise errors.extra_input(extra)
+
+
+def empty_answers(request: PromptParams) -> None:
+    """An empty assistant message may only be the last one (spec §3.1)."""
+    for index, message in enumerate(request.messages[:-1]):
+        if not message.content:
+            raise errors.empty_message(index)
+
+
+def prefill(request: PromptParams) -> None:
+    last = request.messages[-1]
+    if last.role != "assistant":
+        return
+    content = last.content
+    if not isinstance(content, str):
+        content = content[-1].text if content and isinstance(content[-1], TextBlock) else ""
+    if content != content.rstrip():
+        raise errors.prefill_ends_in_whitespace()
+
+
+def system_places(request: PromptParams) -> None:
+    """Where `role: "system"` may stand among the messages (spec §3.2)."""
+    messages = request.messages
+    if messages[0].role == "system":
+        raise errors.system_comes_first()
+    for index, (before, message) in enumerate(pairwise(messages), start=1):
+        if message.role == "system" and before.role == "assistant" and not _ends_in_result(before):
+            raise errors.system_must_follow(index)
+        if before.role == "system" and message.role == "user":
+            raise errors.system_must_precede(index - 1)
+
+
+def _ends_in_result(message: MessageParam) -> bool:
+    last = message.content[-1] if message.content else None
+    return isinstance(last, ServerToolResultBlock)
+
+
+def removed_blocks(request: PromptParams, contract: Contract) -> None:
+    """What `2026-10-21` took out of the messages (spec §2.4)."""
+    for index, message in enumerate(request.messages):
+        blocks = [] if isinstance(message.content, str) else message.content
+        for at, block in enumerate(blocks):
+            path = f"messages.{index}.content.{at}"
+            is_document = isinstance(block, DocumentBlock)
+            if is_document and message.role == "assistant":
+                if not contract.version.assistant_documents:
+                    raise errors.assistant_document(path)
+            elif message.role == "user" and not contract.version.user_citations:
+                texts = block.content if isinstance(block, SearchResultBlock) else [block]
+                if any(isinstance(text, TextBlock) and text.citations for text in texts):
+                    raise errors.user_citations(path)
+
+
+def tools(request: PromptParams) -> None:
+    """What the hosted API refuses in tools and a model can live with (spec §4.1)."""
+    offered = request.tools or []
+    deferred = [bool(getattr(tool, "defer_loading", False)) for tool in offered]
+    if offered and all(deferred):
+        raise errors.all_tools_deferred()
+    for index, (tool, is_deferred) in enumerate(zip(offered, deferred, strict=True)):
+        if is_deferred and getattr(tool, "cache_control", None):
+            raise errors.deferred_breakpoint(index)
+        if isinstance(tool, CustomTool) and any(key in tool.input_schema for key in COMBINATORS):
+            raise errors.top_level_combinator(index)
