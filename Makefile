@@ -1,6 +1,6 @@
 # Everything runs in .venv, made on first use. `make serve` and `make test` are the two to know.
 .DEFAULT_GOAL := help
-.PHONY: help serve test format conformance clean
+.PHONY: help serve test format conformance clients clean
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
@@ -24,6 +24,9 @@ format: $(VENV)/.ready-dev  ## put the code into the house format
 
 conformance: $(VENV)/.ready  ## run the official SDK's own tests against the server (network; write the results down: ARGS=--write)
 	@$(PYTHON) -m scripts.conformance $(ARGS)
+
+clients: $(VENV)/.ready  ## run unmodified clients against the server (network, node; write the results down: ARGS=--write)
+	@$(PYTHON) -m scripts.client_matrix $(ARGS)
 
 clean:  ## remove .venv and what tools have left
 	rm -rf $(VENV) .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
