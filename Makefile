@@ -1,13 +1,13 @@
 # Everything runs in .venv, made on first use. `make serve` and `make test` are the two to know.
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format clean
+.PHONY: help serve test format conformance clients clean
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 ARGS   ?=
 
 help:  ## say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 serve: $(VENV)/.ready  ## start the server on the built-in model (options: make serve ARGS="--port 0")
 	@exec $(VENV)/bin/antiphon serve $(ARGS)
@@ -22,8 +22,14 @@ format: $(VENV)/.ready-dev  ## put the code into the house format
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
+conformance: $(VENV)/.ready  ## run the official SDK's own tests against the server (network; write the results down: ARGS=--write)
+	@$(PYTHON) -m scripts.conformance $(ARGS)
+
+clients: $(VENV)/.ready  ## run unmodified clients against the server (network, node; write the results down: ARGS=--write)
+	@$(PYTHON) -m scripts.client_matrix $(ARGS)
+
 clean:  ## remove .venv and what tools have left
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.ready: pyproject.toml
 	@sh scripts/make_venv.sh $(VENV)
