@@ -1,6 +1,6 @@
 # Everything runs in .venv, made on first use. `make serve` and `make test` are the two to know.
 .DEFAULT_GOAL := help
-.PHONY: help serve test format conformance clients clean
+.PHONY: help serve test fuzz format conformance clients clean
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
@@ -17,6 +17,9 @@ test: $(VENV)/.ready-dev  ## set up, check the code and pass all tests (one part
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest $(ARGS)
+
+fuzz: $(VENV)/.ready-dev  ## try EXAMPLES=20000 random requests of every kind
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(PYTHON) -m pytest tests/http/test_fuzz.py
 
 format: $(VENV)/.ready-dev  ## put the code into the house format
 	$(PYTHON) -m ruff check --fix .
