@@ -142,7 +142,7 @@ class Generator:
     def unknown(self) -> list[Turn]:
         """Questions beyond the knowledge, in usual and unusual forms."""
         r, w = self._rng, self._words
-        if self._refused and r.random() < 0.4:
+        if self._refused and r.random() < 0.3:
             return [(self._question(r.choice(self._refused))[0], UNKNOWN)]
         if r.random() < 0.35:
             thing = r.choice([w.name(), w.city(), w.of(THINGS), w.invented(), w.invented()])
@@ -189,7 +189,7 @@ class Generator:
     def _question(self, entry: Entry) -> Turn:
         r = self._rng
         names = [entry.topic, entry.topic, *entry.names] if entry.topic else []
-        if not names or (entry.ask and r.random() < 0.4):
+        if not names or (entry.ask and r.random() < 0.5):
             return self._noise(r.choice(entry.ask)), entry.answer
         name, draw = r.choice(names), r.random()
         if r.random() < 0.15:

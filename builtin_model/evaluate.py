@@ -27,7 +27,7 @@ from antiphon.wire.validation import decode
 
 EVALUATION = Path(__file__).parent / "evaluation.toml"
 SEEDS = (1, 2, 3)
-KINDS = ("seed", "reworded", "recall", "unknown", "long")
+KINDS = ("seed", "reworded", "fresh", "recall", "unknown", "long")
 REFUSAL = "i do not know that"  # right for what is unknown only, whatever facts it names
 LONG_TOKENS = 1700  # of a `long` case's conversation before its last question
 

@@ -1,4 +1,4 @@
-"""The hand-written questions and answers in data/knowledge_*.toml."""
+"""The hand-written questions and answers in data/knowledge_*.toml, and further wordings."""
 
 import tomllib
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ class Entry:
 def load(folder: Path = DATA) -> list[Entry]:
     """All entries, checked; the order is that of the files' names and of their lines."""
     entries: list[Entry] = []
+    more = tomllib.loads((folder / "wordings.toml").read_text(encoding="utf-8"))["wordings"]
     for path in sorted(folder.glob("knowledge_*.toml")):
         for number, table in enumerate(tomllib.loads(path.read_text(encoding="utf-8"))["entry"]):
             where = f"{path.name}, entry {number + 1}"
@@ -42,6 +43,9 @@ def load(folder: Path = DATA) -> list[Entry]:
                 else value
                 for key, value in table.items()
             }
-            values.setdefault("ask", ())
-            entries.append(Entry(**values))
+            asks = tuple(values.get("ask", ()))
+            for name in {values.get("topic"), *asks[:1]} & more.keys():
+                asks += tuple(more.pop(name))
+            entries.append(Entry(**{**values, "ask": asks}))
+    assert not more, f"wordings of unknown entries: {list(more)}"
     return entries

@@ -39,9 +39,11 @@ SAVE_EVERY_S = 180
 COUNTERS = ("step", "tokens", "pool", "batch", "pool_share")
 
 COPYING = Mix(knowledge=0.34, small_talk=0.05, recall=0.24, echo=0.26, unknown=0.07, not_told=0.04)
-ANSWERING = Mix(knowledge=0.55, small_talk=0.07, recall=0.18, echo=0.06, unknown=0.1, not_told=0.04)
+ANSWERING = Mix(
+    knowledge=0.58, small_talk=0.07, recall=0.18, echo=0.06, unknown=0.07, not_told=0.04
+)
 CORE = Mix(
-    knowledge=0.44, small_talk=0.06, recall=0.24, echo=0.1, unknown=0.12, not_told=0.04,
+    knowledge=0.53, small_talk=0.06, recall=0.22, echo=0.08, unknown=0.07, not_told=0.04,
     only_core=True,
 )  # fmt: skip
 LONG = replace(CORE, echo=0.05, long=0.03)

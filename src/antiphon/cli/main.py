@@ -49,7 +49,13 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     """One option for each setting that has one; absent options stay absent."""
     add = _adder(command, "the model")
     add("--model", "a model's name or the path of a GGUF file (antiphon-demo)", metavar="NAME|PATH")
-    add("--alias", "a further name of it, listed too", dest="aliases", action="append")
+    add(
+        "--alias",
+        "a further name of it, listed too",
+        dest="aliases",
+        action="append",
+        metavar="NAME",
+    )
     add("--strict-models", "answer 404 to unknown model names", action="store_true")
     add("--engine", "what computes tokens (llamacpp)", choices=CHOICES["engine"])
     add("--slots", "answers generated at the same time (8)", type=int, metavar="N")

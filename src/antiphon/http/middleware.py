@@ -91,9 +91,9 @@ class RequestMiddleware:
                     output=account.output_tokens,
                     first_token_s=account.first_token_s,
                 )
-        shown = " ".join(f"{key}={value}" for key, value in list(fields.items())[5:])
         text = f"{scope['method']} {path} {status or 'client left'} {fields['ms']} ms"
-        log.info("%s %s %s", text, state["request_id"], shown, extra={"fields": fields})
+        figures = [f"{key}={value}" for key, value in list(fields.items())[5:]]
+        log.info("%s", " ".join([text, state["request_id"], *figures]), extra={"fields": fields})
 
 
 def _endpoint(path: str) -> str:
