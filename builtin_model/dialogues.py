@@ -1,7 +1,8 @@
 """Dialogues to learn from: drawn from the knowledge and from generators, endlessly, under a seed.
 
-Four abilities are trained: answering (the knowledge in many wordings), following up on the last
-answer, recalling what was said earlier in the dialogue, and saying that it does not know.
+Five abilities are trained: answering (the knowledge in many wordings), following up on the last
+answer, recalling what was said earlier in the dialogue, calling tools, and saying that it does not
+know.
 """
 
 import random
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 import templates as t
 from knowledge import Entry
+from tool_dialogues import Tool, ToolGenerator
 from words import ANIMALS, COLOURS, FOODS, HOBBIES, JOBS, THINGS, Words
 
 UNKNOWN = (
@@ -24,10 +26,11 @@ Turn = tuple[str, str]
 
 @dataclass
 class Dialogue:
-    """What the system prompt says ("" is none) and the turns: (user, assistant)."""
+    """What the system prompt says ("" is none), the tools offered, the turns: (user, assistant)."""
 
     system: str = ""
     turns: list[Turn] = field(default_factory=list)
+    tools: list[Tool] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Mix:
     echo: float
     unknown: float
     not_told: float
+    tools: float
     long: float = 0.0
     only_core: bool = False  # answer the core entries, and refuse the others
 
@@ -57,6 +61,7 @@ class Generator:
         self._small_talk = [entry for entry in entries if entry.kind == "small_talk"]
         self._rng = rng
         self._words = Words(rng, pieces)
+        self._tools = ToolGenerator(rng, self._words)
         self._sentences = [
             sentence.strip().rstrip(".") + "."
             for entry in self._known
@@ -65,6 +70,10 @@ class Generator:
         ]
 
     def dialogue(self, mix: Mix) -> Dialogue:
+        shares = [getattr(mix, name) for name in mix.__dataclass_fields__ if name != "only_core"]
+        if self._rng.random() < mix.tools / sum(shares):
+            tools, turns = self._tools.dialogue(self._without_tools)
+            return Dialogue(self.system(), turns, tools)
         makers: dict[Callable[[], list[Turn]], float] = {
             self.knowledge: mix.knowledge,
             self.small_talk: mix.small_talk,
@@ -79,6 +88,9 @@ class Generator:
         if make != self.long and self._rng.random() < 0.15:
             turns += self._rng.choice([self.knowledge, self.small_talk, self.unknown])()
         return Dialogue(self.system(), turns)
+
+    def _without_tools(self) -> list[Turn]:
+        return self._rng.choice([self.knowledge, self.knowledge, self.small_talk, self.unknown])()
 
     def knowledge(self) -> list[Turn]:
         """A question, and mostly follow-ups to its answer."""

@@ -4,13 +4,17 @@ Special tokens come last in the vocabulary. A prompt is tokenised run by run bet
 tokens, exactly as the server does it.
 """
 
+import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from dialogues import Dialogue
+from jinja2 import Environment
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 VOCAB = 4096
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 USER_DEFINED = [
@@ -68,10 +72,15 @@ class Encoder:
         self._start = tokenizer.token_to_id("<|im_start|>")
         self._end = tokenizer.token_to_id("<|im_end|>")
         self._newline = self._plain("\n")
+        environment = Environment(trim_blocks=True, lstrip_blocks=True)
+        environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+        self._template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
     def row(self, dialogue: Dialogue) -> Row:
         row = Row([], [])
-        if dialogue.system:
+        if dialogue.tools:
+            self._add(row, self._plain(self._with_tools(dialogue)))
+        elif dialogue.system:
             self._turn(row, "system\n" + dialogue.system)
         for user, assistant in dialogue.turns:
             self._turn(row, "user\n" + user)
@@ -79,6 +88,11 @@ class Encoder:
             self._add(row, [*self._plain(assistant), self._end], spoken=True)
             self._add(row, self._newline)
         return row
+
+    def _with_tools(self, dialogue: Dialogue) -> str:
+        """The system turn as the template writes it. Its special tokens are recognised."""
+        system = [{"role": "system", "content": dialogue.system}] if dialogue.system else []
+        return self._template.render(messages=system, tools=dialogue.tools)
 
     def _turn(self, row: Row, text: str) -> None:
         self._add(row, [self._start, *self._plain(text), self._end, *self._newline])

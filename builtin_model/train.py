@@ -1,6 +1,6 @@
 """Train the built-in model: one command, one run, resumable; the same seed gives the same data.
 
-    python train.py --tokens 20e6        # writes work/model.pt; start it again to go on
+    python train.py --tokens 50e6        # writes work/model.pt; start it again to go on
 
 Copying comes first and most, because it is learned last; the learning rate falls to zero over the
 last 40 %, which is where the accuracy comes from; rows as long as the context come in the last
@@ -38,12 +38,14 @@ DECAY_FROM = 0.6  # share of the run after which the rates fall to zero
 SAVE_EVERY_S = 180
 COUNTERS = ("step", "tokens", "pool", "batch", "pool_share")
 
-COPYING = Mix(knowledge=0.34, small_talk=0.05, recall=0.24, echo=0.26, unknown=0.07, not_told=0.04)
+COPYING = Mix(
+    knowledge=0.3, small_talk=0.04, recall=0.2, echo=0.24, unknown=0.05, not_told=0.03, tools=0.14
+)
 ANSWERING = Mix(
-    knowledge=0.58, small_talk=0.07, recall=0.18, echo=0.06, unknown=0.07, not_told=0.04
+    knowledge=0.5, small_talk=0.06, recall=0.16, echo=0.05, unknown=0.06, not_told=0.03, tools=0.14
 )
 CORE = Mix(
-    knowledge=0.53, small_talk=0.06, recall=0.22, echo=0.08, unknown=0.07, not_told=0.04,
+    knowledge=0.44, small_talk=0.05, recall=0.18, echo=0.07, unknown=0.06, not_told=0.03, tools=0.17,
     only_core=True,
 )  # fmt: skip
 LONG = replace(CORE, echo=0.05, long=0.03)
@@ -184,7 +186,7 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=float, default=20e6, help="length of the run")
+    parser.add_argument("--tokens", type=float, default=50e6, help="length of the run")
     parser.add_argument("--out", type=Path, default=WORK / "model.pt")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
