@@ -140,7 +140,11 @@ class ToolGenerator:
             arguments = {self._argument(): r.choice(["string", "integer"]) for _ in range(count)}
         spoken = name.replace("_", " ")
         description = description or r.choice(
-            [f"{spoken.capitalize()}.", f"{spoken.capitalize()} for the user.", f"Use it to {spoken}."]
+            [
+                f"{spoken.capitalize()}.",
+                f"{spoken.capitalize()} for the user.",
+                f"Use it to {spoken}.",
+            ]
         )
         properties: dict[str, Any] = {}
         for argument, kind in arguments.items():
@@ -166,7 +170,9 @@ class ToolGenerator:
 
     def _weather_call(self) -> tuple[str, Call]:
         r, city = self._rng, self._words.city()
-        name = r.choice(["get_weather", "weather", "current_weather", "weather_in", "lookup_weather"])
+        name = r.choice(
+            ["get_weather", "weather", "current_weather", "weather_in", "lookup_weather"]
+        )
         argument = r.choice(["city", "location", "place", "town", "city", "location"])
         tool = self.definition(name, {argument: "string"}, r.choice([
             "Get the weather in a city.", "The current weather in a given location.",
@@ -240,7 +246,9 @@ class ToolGenerator:
     def _search(self) -> Need:
         r, w = self._rng, self._words
         query = " ".join(w.any() for _ in range(r.choice([1, 2, 2, 3])))
-        name = r.choice(["search", "web_search", "search_web", "search_docs", "find", "search_files"])
+        name = r.choice(
+            ["search", "web_search", "search_web", "search_docs", "find", "search_files"]
+        )
         argument = r.choice(["query", "q", "text", "query", "term"])
         tool = self.definition(name, {argument: "string"}, r.choice([
             "Search for a text.", "Search the web.", "Find documents about something.",

@@ -3,32 +3,41 @@
 Every event passes `StreamState`, so an illegal stream is an assertion here and never bytes.
 """
 
-from antiphon.wire.content import TextBlock
+from antiphon.wire.content import ContentBlock, TextBlock, ThinkingBlock, ToolUseBlock
 from antiphon.wire.events import (
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,
+    Delta,
     DeltaUsage,
     Event,
+    InputJsonDelta,
     MessageDelta,
     MessageStart,
     MessageStop,
+    SignatureDelta,
     StopDelta,
     StreamState,
     TextDelta,
+    ThinkingDelta,
 )
 from antiphon.wire.messages import Message, StopReason, Usage
+from antiphon.wire.sources import DirectCaller
 
 
 class MessageStream:
-    """Builds one answer. Call `start`, then `text` any number of times, then `finish`."""
+    """Builds one answer: `start`, then pieces in their order, then `finish`.
+
+    Text after something else opens a new block, and so does thinking; a tool call is opened by
+    `tool_use` and takes its input in pieces.
+    """
 
     def __init__(self, message_id: str, model: str) -> None:
         self._message_id = message_id
         self._model = model
         self._state = StreamState()
-        self._index = 0
-        self._is_open = False
+        self._blocks = 0  # started so far
+        self._open: type[ContentBlock] | None = None  # the block that takes deltas
 
     def start(self, usage: Usage) -> list[Event]:
         """`usage` already carries the true input and cache counts (spec §6.5)."""
@@ -38,19 +47,42 @@ class MessageStream:
     def text(self, piece: str) -> list[Event]:
         if not piece:
             return []
-        events = self._open_text()
-        events.append(ContentBlockDelta(index=self._index, delta=TextDelta(text=piece)))
-        return self._checked(events)
+        return self._checked([*self._ensure(TextBlock(text="")), self._delta(TextDelta(piece))])
+
+    def thinking(self, piece: str) -> list[Event]:
+        if not piece:
+            return []
+        block = ThinkingBlock(thinking="", signature="")
+        return self._checked([*self._ensure(block), self._delta(ThinkingDelta(piece))])
+
+    def sign(self, signature: str) -> list[Event]:
+        """End a thinking block with its whole signature, in one delta (spec §6.3). Thinking that
+        is not shown has a block all the same."""
+        block = ThinkingBlock(thinking="", signature="")
+        events = [*self._ensure(block), self._delta(SignatureDelta(signature))]
+        return self._checked([*events, *self._close()])
+
+    def tool_use(self, tool_use_id: str, name: str) -> list[Event]:
+        """Open a call. Its first delta is empty, as the API's is (spec §6.3)."""
+        block = ToolUseBlock(id=tool_use_id, name=name, input={}, caller=DirectCaller())
+        events = [*self._close(), *self._start(block)]
+        return self._checked([*events, self._delta(InputJsonDelta(""))])
+
+    def input_json(self, piece: str) -> list[Event]:
+        """More of the open call's input: together the pieces are one JSON object."""
+        assert self._open is ToolUseBlock, "input outside of a tool call"
+        return self._checked([self._delta(InputJsonDelta(piece))]) if piece else []
 
     def finish(
         self, stop_reason: StopReason, stop_sequence: str | None, usage: Usage
     ) -> list[Event]:
-        """End the answer. One without text gets an empty text block all the same, because
+        """End the answer. One without any block gets an empty text block all the same, because
         `response.content[0].text` is what the API's own tutorials read (spec §5.2); only a
         prompt that was just computed (`max_tokens: 0`) has no content at all (spec §8.2)."""
-        events = self._open_text() if usage.output_tokens else []
-        if self._is_open:
-            events.append(ContentBlockStop(index=self._index))
+        events: list[Event] = []
+        if usage.output_tokens and not self._blocks:
+            events = self._start(TextBlock(text=""))
+        events += self._close()
         totals = DeltaUsage(
             input_tokens=usage.input_tokens,
             cache_creation_input_tokens=usage.cache_creation_input_tokens,
@@ -60,11 +92,25 @@ class MessageStream:
         events += [MessageDelta(StopDelta(stop_reason, stop_sequence), totals), MessageStop()]
         return self._checked(events)
 
-    def _open_text(self) -> list[Event]:
-        if self._is_open:
+    def _ensure(self, block: ContentBlock) -> list[Event]:
+        """Events after which a block of this kind is open."""
+        if self._open is type(block):
             return []
-        self._is_open = True
-        return [ContentBlockStart(index=self._index, content_block=TextBlock(text=""))]
+        return [*self._close(), *self._start(block)]
+
+    def _start(self, block: ContentBlock) -> list[Event]:
+        self._open = type(block)
+        self._blocks += 1
+        return [ContentBlockStart(index=self._blocks - 1, content_block=block)]
+
+    def _delta(self, delta: Delta) -> Event:
+        return ContentBlockDelta(index=self._blocks - 1, delta=delta)
+
+    def _close(self) -> list[Event]:
+        if self._open is None:
+            return []
+        self._open = None
+        return [ContentBlockStop(index=self._blocks - 1)]
 
     def _checked(self, events: list[Event]) -> list[Event]:
         for event in events:
