@@ -189,7 +189,8 @@ class ToolGenerator:
         city, call = self._weather_call()
         question = self._rng.choice([
             "What is the weather in {c}?", "What's the weather like in {c}?", "Weather in {c}?",
-            "How is the weather in {c} today?", "Is it warm in {c} now?", "Tell me the weather in {c}.",
+            "How is the weather in {c} today?", "Is it warm in {c} now?",
+            "Tell me the weather in {c}.",
             "Do I need an umbrella in {c}?", "I travel to {c}. How is the weather there?",
         ]).format(c=city)  # fmt: skip
         return Need(question, [call], f"The weather in {city}: {call.result}.")
@@ -235,7 +236,8 @@ class ToolGenerator:
         name = r.choice(["calculator", "calculate", "compute", "evaluate", "calc"])
         argument = r.choice(["expression", "expr", "formula"])
         tool = self.definition(name, {argument: "string"}, r.choice([
-            "Evaluate an arithmetic expression.", "A calculator.", "Compute the value of a formula.",
+            "Evaluate an arithmetic expression.", "A calculator.",
+            "Compute the value of a formula.",
         ]))  # fmt: skip
         question = r.choice([
             "What is {e}?", "Calculate {e}.", "How much is {e}?", "Compute {e}, please.", "{e} = ?",

@@ -45,8 +45,8 @@ ANSWERING = Mix(
     knowledge=0.5, small_talk=0.06, recall=0.16, echo=0.05, unknown=0.06, not_told=0.03, tools=0.14
 )
 CORE = Mix(
-    knowledge=0.44, small_talk=0.05, recall=0.18, echo=0.07, unknown=0.06, not_told=0.03, tools=0.17,
-    only_core=True,
+    knowledge=0.44, small_talk=0.05, recall=0.18, echo=0.07, unknown=0.06, not_told=0.03,
+    tools=0.17, only_core=True,
 )  # fmt: skip
 LONG = replace(CORE, echo=0.05, long=0.03)
 
