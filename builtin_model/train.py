@@ -187,6 +187,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=float, default=50e6, help="length of the run")
+    parser.add_argument("--minutes", type=float, help="stop then, and go on when started again")
     parser.add_argument("--out", type=Path, default=WORK / "model.pt")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
@@ -199,6 +200,8 @@ def main() -> None:
     print(f"{parameters / 1e6:.2f} M parameters, from step {run.step}", flush=True)
     started, saved, first, losses = time.time(), time.time(), run.tokens, []
     for rows in run.batches():
+        if arguments.minutes and time.time() - started > 60 * arguments.minutes:
+            break
         losses.append(run.train_step(rows))
         if run.step % 25 == 0:
             minutes = (time.time() - started) / 60
@@ -213,7 +216,8 @@ def main() -> None:
             run.save(arguments.out)
             saved = time.time()
     run.save(arguments.out)
-    print(f"done: {run.step} steps, {run.tokens} tokens", flush=True)
+    state = "done" if run.share >= 1 else "stopped, start it again to go on"
+    print(f"{state}: {run.step} steps, {run.tokens} tokens", flush=True)
 
 
 if __name__ == "__main__":
