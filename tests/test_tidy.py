@@ -15,9 +15,10 @@ MAY_IMPORT = {
     "wire": {"wire"},
     "rendering": {"rendering", "wire"},
     "parsing": {"parsing", "wire"},
+    "grammar": {"grammar"},
     "catalog": {"catalog", "wire"},
     "engines": {"engines"},
-    "backends": {"backends", "rendering", "parsing", "engines", "catalog", "wire"},
+    "backends": {"backends", "rendering", "parsing", "grammar", "engines", "catalog", "wire"},
     "storage": {"storage"},
     "http": {"http", "backends", "storage", "wire"},
     "cli": {

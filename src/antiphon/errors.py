@@ -35,6 +35,10 @@ class APIError(Exception):
         self.headers = dict(headers or {})
 
 
+class ConstraintError(Exception):
+    """A grammar cannot go on: the answer that it holds fails, and nothing else does."""
+
+
 class InvalidRequestError(APIError):
     status = 400
     type = "invalid_request_error"
@@ -202,6 +206,10 @@ def cached_empty_text(path: str) -> InvalidRequestError:
     return field_error(f"{path}.text", "cache_control cannot be set for empty text blocks")
 
 
+def misplaced_block(path: str, tag: str, side: str) -> InvalidRequestError:
+    return field_error(path, f"`{tag}` blocks can only be in `{side}` messages")
+
+
 def too_many_breakpoints(found: int, maximum: int) -> InvalidRequestError:
     return InvalidRequestError(
         f"A maximum of {maximum} blocks with cache_control may be provided. Found {found}."
@@ -331,6 +339,25 @@ def max_tokens_too_large(asked: int, maximum: int, model: str) -> InvalidRequest
         "max_tokens",
         f"{asked} > {maximum}, which is the maximum allowed number of output tokens for {model}",
     )
+
+
+def schema_too_large(path: str) -> InvalidRequestError:
+    return field_error(path, "Schema is too complex for compilation.")
+
+
+def schema_not_compiled(path: str, reason: str) -> InvalidRequestError:
+    """`reason` is the compiler's own, one line."""
+    return field_error(path, f"The schema cannot be enforced: {reason}")
+
+
+def prefilled_output() -> InvalidRequestError:
+    return field_error(
+        "messages", "output_config.format cannot be combined with a last message of the assistant"
+    )
+
+
+def unsupported_keyword(path: str, keyword: str) -> InvalidRequestError:
+    return field_error(path, f"'{keyword}' cannot be enforced by this server")
 
 
 def engine_step_failed() -> InternalError:

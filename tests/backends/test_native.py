@@ -13,6 +13,7 @@ from antiphon.engines.base import FinishReason, Generation, TokenChunk
 from antiphon.engines.stub import IM_END, IM_START, StubEngine
 from antiphon.errors import InvalidRequestError
 from antiphon.ids import generator
+from antiphon.parsing.tool_formats.table import GENERIC
 from antiphon.rendering.chat_template import CHATML, ChatTemplate
 from antiphon.rendering.profiles import probe
 from antiphon.rendering.prompt_safety import PromptEncoder
@@ -51,7 +52,7 @@ class Scripted(StubEngine):
 def backend(engine: StubEngine) -> NativeBackend:
     renderer = Renderer(probe(ChatTemplate(CHATML)), PromptEncoder(engine.tokenizer))
     model = ModelInfo(id="m", display_name="M", created_at=EPOCH)
-    return NativeBackend(engine, renderer, model, generator())
+    return NativeBackend(engine, renderer, model, generator(), GENERIC)
 
 
 def request(**fields: Any) -> CreateMessage:

@@ -10,6 +10,7 @@ from antiphon.backends.router import Router
 from antiphon.engines.stub import CHAT_TEMPLATE, StubEngine
 from antiphon.errors import NotFoundError
 from antiphon.ids import generator
+from antiphon.parsing.tool_formats.table import GENERIC
 from antiphon.rendering.chat_template import ChatTemplate
 from antiphon.rendering.profiles import probe
 from antiphon.rendering.prompt_safety import PromptEncoder
@@ -29,7 +30,7 @@ def backend(name: str) -> NativeBackend:
     engine = StubEngine(reply=answering(name))
     renderer = Renderer(probe(ChatTemplate(CHAT_TEMPLATE)), PromptEncoder(engine.tokenizer))
     model = ModelInfo(id=name, display_name=name.upper(), created_at=EPOCH)
-    return NativeBackend(engine, renderer, model, generator())
+    return NativeBackend(engine, renderer, model, generator(), GENERIC)
 
 
 def router(*, strict: bool = False) -> Router:

@@ -34,15 +34,19 @@ def expected(
 
 
 class Cells:
-    """A unified cache: sequence ids hold lists of (cell number, token); it never overflows."""
+    """A unified cache: sequence ids hold lists of (cell number, token); it never overflows.
 
-    def __init__(self, size: int) -> None:
+    `forced_max`: up to so many tokens follow a drawn one without a draw, as a grammar has it.
+    """
+
+    def __init__(self, size: int, forced_max: int = 0) -> None:
         self.size = size
+        self.forced_max = forced_max
         self.held: dict[int, list[tuple[int, int]]] = {}
         self._next = 0
 
-    def run(self, step: Step) -> list[int]:
-        """Do what a step says and return the tokens drawn."""
+    def run(self, step: Step) -> list[list[int]]:
+        """Do what a step says and return the tokens that come next."""
         for operation in step.operations:
             if isinstance(operation, Copy):
                 assert not self.held.get(operation.target)
@@ -58,9 +62,15 @@ class Cells:
                 cells.append((self._next, token))
                 self._next += 1
             if chunk.draws:
-                drawn.append(next_token([token for _, token in cells]))
+                drawn.append(self._next_tokens([token for _, token in cells]))
         assert self.used <= self.size
         return drawn
+
+    def _next_tokens(self, tokens: list[int]) -> list[int]:
+        length = len(tokens)
+        for _ in range(1 + hash(tuple(tokens[-3:])) % (self.forced_max + 1)):
+            tokens.append(next_token(tokens))
+        return tokens[length:]
 
     @property
     def used(self) -> int:
@@ -127,8 +137,33 @@ def test_a_prompt_is_computed_in_pieces_and_drawn_from_once() -> None:
     assert [(c.start, len(c.tokens), c.draws) for c in step.chunks] == [
         (PREFILL_TOKENS_ALONE, 10, True)
     ]
-    (progress,) = scheduler.update(step, [5])
-    assert (progress.token, progress.finish_reason) == (5, None)
+    (progress,) = scheduler.update(step, [[5]])
+    assert (progress.tokens, progress.finish_reason) == ((5,), None)
+
+
+def test_forced_tokens_are_computed_together_and_end_where_the_answer_ends() -> None:
+    scheduler = new_scheduler()
+    one = sequence([7] * 10, max_tokens=6)
+    scheduler.submit(one)
+    scheduler.update(scheduler.schedule(), [[1, 2, 3]])
+
+    step = scheduler.schedule()
+    assert [(c.start, list(c.tokens), c.draws) for c in step.chunks] == [(10, [1, 2, 3], True)]
+    (progress,) = scheduler.update(step, [[4, END, 5, 6]])
+    assert (progress.tokens, progress.finish_reason) == ((4, END), FinishReason.STOP)
+    assert scheduler.counters.generated_tokens == 5
+    assert scheduler.counters.forced_tokens == 3
+
+
+def test_forced_tokens_do_not_wait_behind_a_prompt() -> None:
+    scheduler = new_scheduler()
+    one, two = sequence([7] * 900), sequence([8] * 10)
+    scheduler.submit(two)
+    scheduler.update(scheduler.schedule(), [[1, 2, 3]])
+    scheduler.submit(one)
+    step = scheduler.schedule()
+
+    assert next((c.sequence is two, len(c.tokens)) for c in step.chunks) == (True, 3)
 
 
 def test_max_tokens_zero_computes_the_prompt_and_draws_nothing() -> None:
@@ -271,7 +306,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = new_scheduler(
         size, slots=slots, ids=slots + draw.randint(1, 8), context=context, cuttable=cuttable
     )
-    cells = Cells(size)
+    cells = Cells(size, forced_max=draw.choice([0, 0, 1, 5, 40]))
     beginnings = [prompt(draw, draw.randint(1, context // 2)) for _ in range(3)]
     jobs: list[tuple[Sequence, list[int]]] = []
     dead: set[int] = set()  # cancelled or failed

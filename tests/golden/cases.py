@@ -48,8 +48,8 @@ CASES = {
     "error_prompt_too_long": Case(
         {**MINIMAL, "messages": [{"role": "user", "content": "x" * 60}]}, context_len=64
     ),
-    "error_tools_not_supported": Case(
-        {**MINIMAL, "tools": [{"name": "f", "input_schema": {"type": "object"}}]}
+    "error_server_tool_not_supported": Case(
+        {**MINIMAL, "tools": [{"type": "web_search_20250305", "name": "web_search"}]}
     ),
     "error_image_not_supported": Case(
         {

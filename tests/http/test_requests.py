@@ -309,16 +309,11 @@ async def test_what_cannot_be_honoured_is_rejected_or_by_choice_dropped_and_name
         httpx2.AsyncClient() as client,
     ):
         answered = await client.post(url + "/v1/messages", json=request)
-        tools = await client.post(
-            url + "/v1/messages",
-            json={**request, "tools": [{"name": "f", "input_schema": {"type": "object"}}]},
-        )
 
     assert rejected.status_code == 400
     assert rejected.json()["error"]["message"].startswith(f"{name}: ")
     assert answered.status_code == 200
     assert answered.headers["antiphon-ignored"] == name
-    assert tools.status_code == 400  # dropping those would change what is answered
 
 
 async def test_strict_holds_a_request_to_its_version_and_to_the_models_limit() -> None:

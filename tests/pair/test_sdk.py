@@ -91,7 +91,7 @@ def test_count_tokens(client: anthropic.Anthropic) -> None:
 def test_models(client: anthropic.Anthropic) -> None:
     listed = list(client.models.list())
 
-    assert [model.id for model in listed] == ["stub"]
+    assert [model.id for model in listed] == ["stub", "claude-local-stub"]
     assert client.models.retrieve("claude-sonnet-4-6").id == "claude-sonnet-4-6"
     assert client.models.retrieve("stub") == listed[0]
 
@@ -135,7 +135,7 @@ async def test_async(stub_server: Served) -> None:
 
     assert text_of(message) == text == text_of(final) == "Hello there."
     assert count.input_tokens == message.usage.input_tokens
-    assert models == ["stub"]
+    assert models == ["stub", "claude-local-stub"]
 
 
 def test_an_error_mid_stream_reaches_the_program() -> None:

@@ -28,6 +28,7 @@ from antiphon.http.policy import Policy, allowed_hosts
 from antiphon.ids import NewId, generator
 from antiphon.observability import logs
 from antiphon.observability.metrics import Metrics
+from antiphon.parsing.tool_formats.table import GENERIC, format_of
 from antiphon.rendering.chat_template import CHATML, ChatTemplate
 from antiphon.rendering.profiles import probe
 from antiphon.rendering.prompt_safety import PromptEncoder
@@ -143,13 +144,15 @@ def assemble(config: Config, engine: Engine, new_id: NewId) -> Router:
         bos_token=info.bos_token or "",
         eos_token=info.eos_token or "",
     )
+    source = info.chat_template or CHATML
+    tool_format = format_of(source) or GENERIC
     renderer = Renderer(probe(template), PromptEncoder(engine.tokenizer), begin_id=info.begin_id)
     path = models.model_path(config.model) if config.engine == "llamacpp" else None
     name = models.model_id(config.model) if path else info.model_name
     model = models.model_info(
         name, display_name=info.model_name, context_len=info.context_len, path=path
     )
-    backend = NativeBackend(engine, renderer, model, new_id)
+    backend = NativeBackend(engine, renderer, model, new_id, tool_format)
     aliases = dict.fromkeys([*models.listed_aliases(name), *config.aliases], name)
     return Router({name: backend}, default=name, strict=config.strict_models, aliases=aliases)
 

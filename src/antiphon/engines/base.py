@@ -80,13 +80,38 @@ class EngineInfo:
     details: Mapping[str, str] = field(default_factory=dict)  # for people: `antiphon doctor`
 
 
+class Constraint(Protocol):
+    """What the next token may be: a grammar, at the place that its answer has reached.
+
+    An engine asks and advances it, token by token, in the order of the answer; nobody else does.
+    Once the grammar is complete, the end-of-generation tokens are among what is allowed.
+    """
+
+    def allows(self, token_id: int) -> bool:
+        """Whether the token may come next. Cheap: microseconds."""
+
+    def allowed(self) -> Sequence[int]:
+        """Every token that may come next. Up to milliseconds."""
+
+    def forced(self) -> Sequence[int]:
+        """Tokens that must come next, because nothing else can; often none."""
+
+    def advance(self, token_ids: Sequence[int]) -> None:
+        """These tokens came next.
+
+        Raises:
+            ConstraintError: they were not allowed, or the grammar ran into a limit of its own.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One job: continue `prompt` by at most `max_tokens` tokens."""
+    """One job: continue `prompt` by at most `max_tokens` tokens, within `constraint`."""
 
     prompt: Sequence[int]
     sampling: SamplingParams
     max_tokens: int
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         assert self.prompt, "an engine cannot continue an empty prompt"

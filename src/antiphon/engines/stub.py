@@ -9,11 +9,12 @@ so nothing here waits for a wall clock.
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
 
 from antiphon.engines.base import (
+    Constraint,
     EngineInfo,
     FinishReason,
     Generation,
@@ -53,6 +54,8 @@ SPECIAL_TOKENS = tuple(
     )
 )
 END_OF_TEXT, IM_START, IM_END = 256, 257, 258
+
+CLOSERS = (IM_END, *b'"}],:0{[a')  # what a constrained answer is continued with, first of all
 
 WORDS = (
     "a the this every one answer question voice stream token prompt window cache choir echo "
@@ -184,7 +187,10 @@ class StubEngine:
             yield TokenChunk(finish_reason=FinishReason.LENGTH)
             return
 
-        for count, token in enumerate(self._answer(prompt, job.sampling), start=1):
+        answer = self._answer(prompt, job.sampling)
+        if job.constraint is not None:
+            answer = _within(job.constraint, answer, self.info)
+        for count, token in enumerate(answer, start=1):
             await self._step()
             record.append(token)
             self._metrics["generated_tokens"] += 1
@@ -225,6 +231,25 @@ class StubEngine:
         else:
             yield from _babble(prompt, sampling.seed)
         yield IM_END
+
+
+def _within(constraint: Constraint, wanted: Iterable[int], info: EngineInfo) -> Iterator[int]:
+    """The wanted tokens as far as they are allowed; otherwise what ends things soonest."""
+    tokens = deque(wanted)
+    while True:
+        token = tokens.popleft() if tokens else IM_END
+        if not constraint.allows(token):
+            allowed = set(constraint.allowed())
+            token = next((t for t in CLOSERS if t in allowed), None) or min(allowed)
+        constraint.advance([token])
+        yield token
+        if token in info.end_of_generation:
+            return
+        for forced in constraint.forced():
+            if tokens and tokens[0] == forced:  # wanted as well
+                tokens.popleft()
+            constraint.advance([forced])
+            yield forced
 
 
 def _with_special_tokens(text: bytes) -> Iterable[int]:

@@ -55,8 +55,13 @@ class ChatTemplate:
                 f"The chat template in the model file is not valid: {error}."
             ) from error
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """Render `messages` (`role` and string `content`) and the opening of the next answer.
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """Render `messages` and the opening of the next answer. A message has `role` and string
+        `content`, an assistant's perhaps `tool_calls`, a tool's `name` and `tool_call_id`.
 
         Raises:
             InvalidRequestError: the template refuses this conversation, or grows over a limit.
@@ -66,7 +71,7 @@ class ChatTemplate:
         try:
             for piece in self._template.generate(
                 messages=[dict(message) for message in messages],
-                tools=None,
+                tools=None if tools is None else [dict(tool) for tool in tools],
                 add_generation_prompt=True,
                 enable_thinking=False,
                 **self._globals,

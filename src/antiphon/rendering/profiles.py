@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from antiphon.errors import InvalidRequestError
 from antiphon.rendering.chat_template import ChatTemplate
 
 MARK = "antiphon-probe-4711"
+CALL_TAGS = ("<tool_call>", "</tool_call>")
 
 
 class SystemTurns(StrEnum):
@@ -23,23 +25,73 @@ class ModelProfile:
 
     template: ChatTemplate
     system_turns: SystemTurns
+    knows_tools: bool = False  # definitions, calls and results
+    arguments_as_text: bool = False  # calls want their arguments as a string of JSON
+    call_tags: tuple[str, str] = CALL_TAGS  # for templates that know no tools
 
 
 def probe(template: ChatTemplate) -> ModelProfile:
     """Render marked conversations and see whether the mark arrives, and in its place."""
+    knows_tools = _shows_tools(template)
+    takes_objects = knows_tools and _shows_call(template, {"city": MARK})
+    takes_text = knows_tools and _shows_call(template, f'{{"city": "{MARK}"}}')
+    return ModelProfile(
+        template,
+        _system_turns(template),
+        knows_tools=takes_objects or takes_text,
+        arguments_as_text=takes_text and not takes_objects,
+    )
+
+
+def _system_turns(template: ChatTemplate) -> SystemTurns:
     middle = [("system", "s"), ("user", "before"), ("system", MARK), ("assistant", "after")]
     if _keeps_order(template, [*middle, ("user", "u")]):
-        return ModelProfile(template, SystemTurns.ANYWHERE)
+        return SystemTurns.ANYWHERE
     if _keeps_order(template, [("system", MARK), ("user", "after")]):
-        return ModelProfile(template, SystemTurns.FIRST)
-    return ModelProfile(template, SystemTurns.NEVER)
+        return SystemTurns.FIRST
+    return SystemTurns.NEVER
 
 
 def _keeps_order(template: ChatTemplate, turns: list[tuple[str, str]]) -> bool:
-    try:
-        text = template.render([{"role": role, "content": content} for role, content in turns])
-    except InvalidRequestError:
-        return False
+    text = _rendered(template, [{"role": role, "content": content} for role, content in turns])
     at = text.find(MARK)
     before = text.find("before") if any(content == "before" for _, content in turns) else -1
     return before < at < text.rfind("after")
+
+
+def _shows_tools(template: ChatTemplate) -> bool:
+    function = {"name": MARK, "description": "d", "parameters": {"type": "object"}}
+    tools = [{"type": "function", "function": function}]
+    return MARK in _rendered(template, [{"role": "user", "content": "u"}], tools)
+
+
+def _shows_call(template: ChatTemplate, arguments: object) -> bool:
+    """Both the call and its result arrive, in this order, and the arguments are an object."""
+    call = {
+        "type": "function",
+        "id": "call00001",
+        "function": {"name": "f", "arguments": arguments},
+    }
+    text = _rendered(
+        template,
+        [
+            {"role": "user", "content": "u"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "name": "f", "tool_call_id": "call00001", "content": "after"},
+        ],
+    )
+    is_object = f'"city": "{MARK}"' in text or f'"city":"{MARK}"' in text
+    is_tagged = f"city>\n{MARK}" in text  # a tag for each argument
+    return (is_object or is_tagged) and text.find(MARK) < text.rfind("after")
+
+
+def _rendered(
+    template: ChatTemplate,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None = None,
+) -> str:
+    """ "" where the template refuses."""
+    try:
+        return template.render(messages, tools=tools)
+    except InvalidRequestError:
+        return ""

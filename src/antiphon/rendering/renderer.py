@@ -1,27 +1,22 @@
-"""A request's system prompt and messages become the token ids of one prompt.
+"""A request's system prompt, tools and messages become the token ids of one prompt.
 
-The request is reduced to turns (role and text), the turns to what the model's template can
-express, and the template's text to tokens. Creating a message and counting its tokens take this
-same path, so the two numbers cannot differ.
+The request is reduced to turns (`turns.py`), the turns to what the model's template can express,
+and the template's text to tokens. Creating a message and counting its tokens take this same path,
+so the two numbers cannot differ.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import NamedTuple
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from antiphon.rendering.profiles import ModelProfile, SystemTurns
 from antiphon.rendering.prompt_safety import PromptEncoder
-from antiphon.wire.content import TextBlock
-from antiphon.wire.messages import MessageParam, PromptParams
+from antiphon.rendering.tools import Definition, definition, explanation, is_offered
+from antiphon.rendering.turns import BLOCK_SEPARATOR, Call, Turn, conversation, merged
+from antiphon.wire.messages import PromptParams
 
-BLOCK_SEPARATOR = "\n\n"  # between the blocks and merged turns of one side
-BILLING_HEADER = "x-anthropic-billing-header:"  # an agent's first system block, not a prompt
-
-
-class Turn(NamedTuple):
-    role: str
-    text: str
+RESPONSE_START, RESPONSE_END = "<tool_response>", "</tool_response>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,40 +44,57 @@ class Renderer:
         """
         turns = conversation(request)
         prefill = ""
-        if turns and turns[-1].role == "assistant":
+        if turns and turns[-1].role == "assistant" and not turns[-1].calls:
             prefill = turns.pop().text.rstrip()
-        turns = place_system_turns(turns, self._profile.system_turns)
+        offered = [definition(tool) for tool in request.tools or () if is_offered(tool)]
 
-        sentinels = self._encoder.sentinels([prefill, *(turn.text for turn in turns)])
+        sentinels = self._encoder.sentinels(_texts([prefill, turns, offered]))
+
+        def protect(text: str) -> str:
+            return self._encoder.protect(text, sentinels)
+
+        turns = [_mapped(turn, protect) for turn in turns]
+        offered = [_mapped_json(one, protect) for one in offered]
+        if not self._profile.knows_tools:
+            turns = self._explained(turns, offered)
+            offered = []
+        turns = place_system_turns(turns, self._profile.system_turns)
         rendered = self._profile.template.render(
-            [
-                {"role": turn.role, "content": self._encoder.protect(turn.text, sentinels)}
-                for turn in turns
-            ]
+            [self._message(turn) for turn in turns],
+            tools=[{"type": "function", "function": one} for one in offered] or None,
         )
-        rendered += self._encoder.protect(prefill, sentinels)
-        ids = self._encoder.encode(rendered, sentinels)
+        ids = self._encoder.encode(rendered + protect(prefill), sentinels)
         if self._begin_id is not None and ids[:1] != [self._begin_id]:
             ids.insert(0, self._begin_id)
         return Prompt(token_ids=ids)
 
+    def _message(self, turn: Turn) -> dict[str, Any]:
+        """A turn as chat templates want it."""
+        message: dict[str, Any] = {"role": turn.role, "content": turn.text}
+        if turn.calls:
+            message["tool_calls"] = [self._call(call) for call in turn.calls]
+        if turn.result_of is not None:
+            message |= {"name": turn.result_of.name, "tool_call_id": turn.result_of.id}
+        return message
 
-def conversation(request: PromptParams) -> list[Turn]:
-    """The turns of a request: system first, neighbours of one role merged (spec §3.1)."""
-    said = [Turn("system", _system_text(request))]
-    said += [Turn(message.role, _text(message)) for message in _standing(request.messages)]
-    return _merged(turn for turn in said if turn.text or turn.role != "system")
+    def _call(self, call: Call) -> dict[str, Any]:
+        arguments: object = call.arguments
+        if self._profile.arguments_as_text:
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        function = {"name": call.name, "arguments": arguments}
+        return {"type": "function", "id": call.id, "function": function}
 
-
-def _standing(messages: Sequence[MessageParam]) -> list[MessageParam]:
-    """Without the system messages that were for one turn which is over (`clear_at`, spec §2.2)."""
-    users = (at for at, message in enumerate(messages) if message.role == "user")
-    last_user = max(users, default=-1)
-    return [
-        message
-        for at, message in enumerate(messages)
-        if at > last_user or message.role != "system" or message.clear_at != "next_user_message"
-    ]
+    def _explained(self, turns: list[Turn], offered: Sequence[Definition]) -> list[Turn]:
+        """Tools for a template that knows none: explained by the system prompt, calls as the
+        assistant's text, results as the user's."""
+        start, end = self._profile.call_tags
+        spoken = [_as_text(turn, start, end) for turn in turns]
+        if offered:
+            text = explanation(offered, start=start, end=end)
+            if spoken and spoken[0].role == "system":
+                text = spoken.pop(0).text + BLOCK_SEPARATOR + text
+            spoken.insert(0, Turn("system", text))
+        return merged(spoken)
 
 
 def place_system_turns(turns: Sequence[Turn], where: SystemTurns) -> list[Turn]:
@@ -93,39 +105,62 @@ def place_system_turns(turns: Sequence[Turn], where: SystemTurns) -> list[Turn]:
             marked = turn.text if number == 0 else f"<system>\n{turn.text}\n</system>"
             turn = Turn("user", marked)
         placed.append(turn)
-    return _merged(placed)
+    return merged(placed)
 
 
 def _fits(number: int, where: SystemTurns) -> bool:
     return where == SystemTurns.ANYWHERE or (where == SystemTurns.FIRST and number == 0)
 
 
-def _system_text(request: PromptParams) -> str:
-    system = request.system
-    if not isinstance(system, list):
-        return system if isinstance(system, str) else ""
-    texts = [block.text for block in system]
-    if texts and texts[0].startswith(BILLING_HEADER):
-        texts = texts[1:]
-    return BLOCK_SEPARATOR.join(texts)
+def _as_text(turn: Turn, start: str, end: str) -> Turn:
+    if turn.role == "tool":
+        return Turn("user", f"{RESPONSE_START}\n{turn.text}\n{RESPONSE_END}")
+    parts = [turn.text] if turn.text else []
+    for call in turn.calls:
+        body = {"name": call.name, "arguments": call.arguments}
+        parts.append(f"{start}\n{json.dumps(body, ensure_ascii=False)}\n{end}")
+    return Turn(turn.role, "\n".join(parts))
 
 
-def _text(message: MessageParam) -> str:
-    if isinstance(message.content, str):
-        return message.content
-    texts = []
-    for block in message.content:
-        assert isinstance(block, TextBlock), "the backend rejects what cannot be rendered"
-        texts.append(block.text)
-    return _separator(message.role).join(texts)
+# Every string that is a caller's ---------------------------------------------------------------
 
 
-def _merged(turns: Iterable[Turn]) -> list[Turn]:
-    """Neighbours of one role become one turn; every text is copied once."""
-    groups = groupby(turns, key=lambda turn: turn.role)
-    return [Turn(role, _separator(role).join(turn.text for turn in same)) for role, same in groups]
+def _texts(value: object) -> Iterator[str]:
+    """All strings inside, keys of objects too."""
+    match value:
+        case str():
+            yield value
+        case Turn():
+            yield value.text
+            for call in value.calls:
+                yield from _texts([call.name, call.arguments])
+            yield value.result_of.name if value.result_of else ""
+        case Mapping():
+            for key, inner in value.items():
+                yield from _texts([key, inner])
+        case list() | tuple():
+            for inner in value:
+                yield from _texts(inner)
 
 
-def _separator(role: str) -> str:
-    """An assistant's text was one text, so its parts join seamlessly."""
-    return "" if role == "assistant" else BLOCK_SEPARATOR
+def _mapped(turn: Turn, change: Callable[[str], str]) -> Turn:
+    return replace(
+        turn,
+        text=change(turn.text),
+        calls=tuple(_mapped_call(call, change) for call in turn.calls),
+        result_of=_mapped_call(turn.result_of, change) if turn.result_of else None,
+    )
+
+
+def _mapped_call(call: Call, change: Callable[[str], str]) -> Call:
+    return Call(change(call.id), change(call.name), _mapped_json(call.arguments, change))
+
+
+def _mapped_json(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {change(key): _mapped_json(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_mapped_json(inner, change) for inner in value]
+    return value

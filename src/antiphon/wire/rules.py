@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, pairwise, takewhile
 
 from antiphon import errors
-from antiphon.wire.content import ContentBlockParam, TextBlock, ToolResultBlock, ToolUseBlock
+from antiphon.wire.content import (
+    ContentBlockParam,
+    RedactedThinkingBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from antiphon.wire.messages import CreateMessage, MessageParam, PromptParams
 from antiphon.wire.tools import CustomTool, ToolChoiceAny, ToolChoiceTool
 
@@ -23,6 +30,7 @@ def check(request: PromptParams) -> None:
     message_count(request)
     message_content(request)
     text_blocks(request)
+    block_places(request)
     system_text(request)
     tool_pairs(request)
     tool_names(request)
@@ -59,6 +67,23 @@ def text_blocks(request: PromptParams) -> None:
                 said = message.role == "assistant" and not block.cache_control
                 if not said:
                     _refuse_text(block, _path(place), "messages", blank_allowed=False)
+
+
+# Blocks that one side only can say: what the model makes, and what answers it (spec §3.3).
+_SAID_BY: dict[type[ContentBlockParam], str] = {
+    ToolUseBlock: "assistant",
+    ThinkingBlock: "assistant",
+    RedactedThinkingBlock: "assistant",
+    ToolResultBlock: "user",
+}
+
+
+def block_places(request: PromptParams) -> None:
+    for index, message in enumerate(request.messages):
+        for place, block in _blocks(index, message):
+            side = _SAID_BY.get(type(block), message.role)
+            if side != message.role:
+                raise errors.misplaced_block(_path(place), str(block.__struct_config__.tag), side)
 
 
 def system_text(request: PromptParams) -> None:

@@ -18,17 +18,31 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from antiphon.engines.base import EngineInfo, FinishReason, Generation, TokenChunk
+from antiphon.engines.base import (
+    Constraint,
+    EngineInfo,
+    FinishReason,
+    Generation,
+    TokenChunk,
+)
 from antiphon.engines.llamacpp import loading
 from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.outbox import Failure, Outbox, Outlet
-from antiphon.engines.llamacpp.sampler import chain
+from antiphon.engines.llamacpp.sampler import TEMPERATURE_MIN, chain, masked, redraw, seed_of
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Progress, Step
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
-from antiphon.errors import engine_step_failed, overloaded, prompt_too_long, shutting_down
+from antiphon.errors import (
+    ConstraintError,
+    engine_step_failed,
+    overloaded,
+    prompt_too_long,
+    shutting_down,
+)
 
+FORCED_AT_ONCE = 64  # forced tokens that join one step; the rest joins the next
+REDRAWS_MAX = 8  # before the whole mask is computed
 WAITING_MAX = 1024  # jobs beside those in slots; more are refused as overloaded
 
 log = logging.getLogger("antiphon.engine")
@@ -38,6 +52,7 @@ log = logging.getLogger("antiphon.engine")
 class Submit:
     sequence: Sequence
     outlet: Outlet
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,10 @@ class _Job:
     """What the engine's thread keeps for a sequence until it ends."""
 
     outlet: Outlet
+    constraint: Constraint | None = None
+    seed: int = 0
     sampler: Any = None  # from admission on; keeps its random state through a pause
+    failed: bool = False  # its constraint cannot go on
 
 
 class LlamaEngine:
@@ -136,7 +154,7 @@ class LlamaEngine:
         sequence = Sequence.from_prompt(
             job.prompt, max_tokens=job.max_tokens, sampling=job.sampling
         )
-        self._submit(Submit(sequence, outlet))
+        self._submit(Submit(sequence, outlet, job.constraint))
         try:
             finish_reason: FinishReason | None = None
             while finish_reason is None:
@@ -201,8 +219,8 @@ class LlamaEngine:
                 return True
             wait = False
             match message:
-                case Submit(sequence, outlet):
-                    self._jobs[sequence] = _Job(outlet)
+                case Submit(sequence, outlet, constraint):
+                    self._jobs[sequence] = _Job(outlet, constraint)
                     self._scheduler.submit(sequence)
                 case Cancel(sequence):
                     if (job := self._jobs.pop(sequence, None)) is not None:
@@ -237,27 +255,68 @@ class LlamaEngine:
         """Tell those who were admitted how much of their prompt is cached, before the prefill."""
         for sequence in step.admitted:
             job = self._jobs[sequence]
-            job.sampler = self._runner.new_sampler(
-                chain(sequence.sampling, any_seed=secrets.randbits(32))
-            )
+            given = sequence.sampling.seed
+            job.seed = secrets.randbits(32) if given is None else given
+            job.sampler = self._runner.new_sampler(chain(sequence.sampling, any_seed=job.seed))
             self._outbox.put(job.outlet, TokenChunk(cached=sequence.cached))
         if step.admitted:
             self._flush()
 
-    def _compute(self, step: Step) -> list[int]:
+    def _compute(self, step: Step) -> list[list[int]]:
+        """The tokens that come next, for every chunk that draws."""
         if not step.chunks:
             return []
         rows = self._runner.decode(step.chunks)
         drawing = [chunk.sequence for chunk in step.chunks if chunk.draws]
-        return [
-            self._runner.draw(self._jobs[sequence].sampler, row)
-            for sequence, row in zip(drawing, rows, strict=True)
-        ]
+        return [self._draw(sequence, row) for sequence, row in zip(drawing, rows, strict=True)]
+
+    def _draw(self, sequence: Sequence, row: int) -> list[int]:
+        """One token, and those that the constraint forces behind it."""
+        job = self._jobs[sequence]
+        token = self._runner.draw(job.sampler, row)
+        constraint = job.constraint
+        if constraint is None:
+            return [token]
+        try:
+            if not constraint.allows(token):
+                token = self._redraw(sequence, job, constraint, token, row)
+            constraint.advance([token])
+            if token in self.info.end_of_generation:
+                return [token]
+            forced = list(constraint.forced()[:FORCED_AT_ONCE])
+            constraint.advance(forced)
+        except ConstraintError as error:
+            log.error("a grammar cannot go on: %s", error)
+            job.failed = True
+            return [token]
+        return [token, *forced]
+
+    def _redraw(
+        self, sequence: Sequence, job: _Job, constraint: Constraint, first: int, row: int
+    ) -> int:
+        """Draw again within the constraint, as `sampler.redraw` explains."""
+        params, place = sequence.sampling, len(sequence.tokens)
+        rejected = [first]
+        while params.temperature >= TEMPERATURE_MIN and len(rejected) <= REDRAWS_MAX:
+            seed = seed_of(job.seed, place, len(rejected))
+            token = self._runner.draw_once(redraw(params, rejected, seed), row)
+            if constraint.allows(token):
+                return token
+            if token in rejected:  # nothing else is left of the support
+                break
+            rejected.append(token)
+        seed = seed_of(job.seed, place, 0)
+        allowed = constraint.allowed()
+        return self._runner.draw_once(masked(params, allowed, self.info.vocab_size, seed), row)
 
     def _hand_out(self, progress: Progress) -> None:
         job = self._jobs[progress.sequence]
-        tokens = () if progress.token is None else (progress.token,)
-        chunk = TokenChunk(tokens, finish_reason=progress.finish_reason)
+        if job.failed:
+            self._scheduler.cancel(progress.sequence)
+            del self._jobs[progress.sequence]
+            self._end(job, Failure(engine_step_failed()))
+            return
+        chunk = TokenChunk(progress.tokens, finish_reason=progress.finish_reason)
         if progress.finish_reason is None:
             self._outbox.put(job.outlet, chunk)
         else:

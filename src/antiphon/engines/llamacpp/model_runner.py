@@ -296,11 +296,22 @@ class ModelRunner:
                     sampler.add_temp(link.value)
                 case "dist":
                     sampler.add_dist(int(link.value))
+                case "bias":
+                    bias = [(token, link.value) for token in link.tokens]
+                    sampler.add_logit_bias(self.vocabulary.size, bias)
         return sampler
 
     def draw(self, sampler: Any, row: int) -> int:
         """Draw the token behind a row of the last decode."""
         return int(sampler.sample(self._context, row))
+
+    def draw_once(self, links: Iterable[Link], row: int) -> int:
+        """Draw with a chain that is used for nothing else."""
+        sampler = self.new_sampler(links)
+        try:
+            return self.draw(sampler, row)
+        finally:
+            sampler.close()
 
     def cancel(self) -> None:
         """Interrupt the decode that runs, or the next one. May be called from any thread."""

@@ -24,6 +24,7 @@ RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
 RESERVED_CELLS_MIN = 64  # that running sequences may still grow by before another is admitted
 PREFILL_TOKENS_ALONE = 512  # prompt tokens a step, while nobody waits for a token
 PREFILL_TOKENS_BESIDE = 256  # the same beside decoding streams, which the step holds up
+FORCED_TOKENS_MAX = 512  # that all who decode may add to a step, beside their one token each
 RIDE_TOKENS_MIN = 32  # a prefix shorter than this is not worth waiting for
 
 
@@ -38,6 +39,12 @@ class Counters:
     evictions: int = 0
     pauses: int = 0
     cancellations: int = 0
+    forced_tokens: int = 0  # generated without a draw, because a grammar left no choice
+
+
+def _decodes(sequence: Sequence) -> bool:
+    """Whether all that it was admitted with is computed, or one token of it is left."""
+    return sequence.num_pending == 1 or sequence.computed >= sequence.resumed_at
 
 
 class Scheduler:
@@ -110,9 +117,10 @@ class Scheduler:
         step.operations, self._operations = self._operations, []
         return step
 
-    def update(self, step: Step, drawn: SequenceOf[int]) -> list[Progress]:
-        """Take in what a step computed; `drawn` has a token for every chunk that draws."""
-        tokens = iter(drawn)
+    def update(self, step: Step, drawn: SequenceOf[SequenceOf[int]]) -> list[Progress]:
+        """Take in what a step computed; `drawn` has the tokens that come next for every chunk that
+        draws: one, and those that a grammar forces behind it."""
+        rows = iter(drawn)
         progress = []
         for chunk in step.chunks:
             sequence = chunk.sequence
@@ -121,16 +129,28 @@ class Scheduler:
             self.cache.insert(chunk.seq_id, chunk.tokens)
             self._count(chunk)
             sequence.computed += len(chunk.tokens)
-            token = next(tokens) if chunk.draws else None
-            if token is not None:
-                sequence.tokens.append(token)
-            sequence.finish_reason = self._finish_reason(sequence, token)
+            tokens = self._append(sequence, next(rows) if chunk.draws else ())
+            self.counters.generated_tokens += len(tokens)
             if sequence.finish_reason is not None:
                 self._finish(sequence)
-            if token is not None or sequence.finish_reason is not None:
-                progress.append(Progress(sequence, token, sequence.finish_reason))
-        assert next(tokens, None) is None, "a token for a chunk that draws none"
+            if tokens or sequence.finish_reason is not None:
+                progress.append(Progress(sequence, tokens, sequence.finish_reason))
+        assert next(rows, None) is None, "a token for a chunk that draws none"
         return progress
+
+    def _append(self, sequence: Sequence, tokens: SequenceOf[int]) -> tuple[int, ...]:
+        """Add tokens up to the one that ends the sequence; return those that were added."""
+        if not tokens:
+            sequence.finish_reason = self._finish_reason(sequence, None)
+        before = len(sequence.tokens)
+        for token in tokens:
+            sequence.tokens.append(token)
+            sequence.finish_reason = self._finish_reason(sequence, token)
+            if sequence.finish_reason is not None:
+                break
+        added = tuple(sequence.tokens[before:])
+        self.counters.forced_tokens += max(0, len(added) - 1)
+        return added
 
     def _admit(self, step: Step) -> None:
         """Let paused and waiting sequences run, in order, until one of them finds no room."""
@@ -205,11 +225,16 @@ class Scheduler:
         self.running.sort(key=lambda running: running.arrival)
 
     def _plan(self) -> list[Chunk]:
-        """One token of everyone who decodes, then prompts, first come first served."""
-        chunks = [self._chunk(s, 1) for s in self.running if s.num_pending == 1]
+        """Everyone who decodes, one token and what was forced behind it, then prompts, first come
+        first served."""
+        chunks, forced = [], FORCED_TOKENS_MAX
+        for sequence in filter(_decodes, self.running):
+            length = min(sequence.num_pending, 1 + forced)
+            forced -= length - 1
+            chunks.append(self._chunk(sequence, length))
         budget = PREFILL_TOKENS_BESIDE if chunks else PREFILL_TOKENS_ALONE
         for sequence in self.running:
-            if sequence.num_pending > 1 and budget > 0:
+            if not _decodes(sequence) and budget > 0:
                 chunk = self._chunk(sequence, min(budget, sequence.num_pending))
                 budget -= len(chunk.tokens)
                 chunks.append(chunk)
@@ -237,7 +262,6 @@ class Scheduler:
             self.counters.recomputed_tokens += prompt
         else:
             self.counters.prompt_tokens_computed += prompt
-        self.counters.generated_tokens += chunk.draws
 
     def _pause(self, sequence: Sequence) -> None:
         assert sequence is not self.running[0], "the oldest one always goes on"

@@ -48,5 +48,5 @@ class Progress:
     """What a step brought one sequence."""
 
     sequence: Sequence
-    token: int | None
+    tokens: tuple[int, ...]
     finish_reason: FinishReason | None

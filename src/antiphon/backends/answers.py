@@ -1,0 +1,176 @@
+"""What an answer may be: the tools that can be called, the grammar that holds it, its parser."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from msgspec import UNSET
+
+from antiphon.engines.base import Constraint, EngineInfo, Tokenizer
+from antiphon.errors import InvalidRequestError, schema_not_compiled
+from antiphon.grammar.answers import Calls, CallSyntax, json_only, tag, with_calls
+from antiphon.grammar.json_schema import enforceable, rule
+from antiphon.grammar.matcher import GrammarError, Matcher, Vocabulary
+from antiphon.parsing.output_parser import OutputParser
+from antiphon.parsing.tool_formats.base import ToolFormat
+from antiphon.rendering.tools import definition, is_offered
+from antiphon.wire.content import ToolReferenceBlock, ToolResultBlock
+from antiphon.wire.messages import JsonOutputFormat, PromptParams
+from antiphon.wire.tools import CustomTool, Tool, ToolChoiceAny, ToolChoiceNone, ToolChoiceTool
+
+GRAMMARS_MAX = 64  # compiled ones that are kept
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
+
+
+type Offer = tuple[int, Tool]
+"""A tool, and where it stands among the tools of its request."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPlan:
+    """How one answer is drawn, and read."""
+
+    constraint: Constraint | None
+    parser: OutputParser
+    tags: Mapping[int, str]  # tokens that are tags of calls
+
+
+class AnswerPlanner:
+    """Plans answers for one model. Safe to use from several threads."""
+
+    def __init__(self, info: EngineInfo, tokenizer: Tokenizer, tool_format: ToolFormat) -> None:
+        self._format = tool_format
+        self._vocabulary = Vocabulary(tokenizer, info.vocab_size, info.end_of_generation)
+        ids = {token.text: token.id for token in tokenizer.special_tokens}
+        start, end = ids.get(tool_format.start), ids.get(tool_format.end)
+        self._are_tokens = start is not None and (end is not None or not tool_format.end)
+        self._start, self._end = (start, end) if self._are_tokens else (None, None)
+        pairs = ((self._start, tool_format.start), (self._end, tool_format.end))
+        self._tags = {token: text for token, text in pairs if token is not None}
+        self._compiled: OrderedDict[str, Matcher] = OrderedDict()
+        self._lock = Lock()
+
+    def plan(self, request: PromptParams) -> AnswerPlan:
+        """
+        Raises:
+            InvalidRequestError: a schema that must be enforced cannot be.
+        """
+        tools = callable_tools(request)
+        schemas = {name: definition(tool)["parameters"] for name, (_, tool) in tools.items()}
+        parser = OutputParser(self._format, schemas, tags_are_tokens=self._are_tokens)
+        output = output_schema(request)
+        answer = None
+        if output is not None:
+            answer = json.dumps(rule(enforceable(output[1], output[0], closed=True)))
+        if not tools:
+            constraint = self._compile(json_only(answer), output) if answer else None
+            return AnswerPlan(constraint, parser, {})
+        return AnswerPlan(self._with_tools(request, tools, answer), parser, self._tags)
+
+    def _with_tools(
+        self, request: PromptParams, tools: Mapping[str, Offer], answer: str | None
+    ) -> Constraint:
+        choice = request.tool_choice
+        calls = Calls.ALLOWED
+        if isinstance(choice, ToolChoiceNone):
+            calls = Calls.FORBIDDEN
+        elif isinstance(choice, ToolChoiceAny | ToolChoiceTool):
+            calls = Calls.FORCED
+        if isinstance(choice, ToolChoiceTool):
+            tools = {choice.name: tools[choice.name]}
+        many = not getattr(choice, "disable_parallel_tool_use", False)
+        if isinstance(choice, ToolChoiceTool):
+            many = False
+        is_strict = any(getattr(tool, "strict", False) is True for _, tool in tools.values())
+        strictly = self._lark(_rules(tools), calls, many=many, answer=answer)
+        output = output_schema(request)
+        try:
+            return self._compile(strictly, output if answer else ("tools", None))
+        except InvalidRequestError:
+            if is_strict or answer:
+                raise
+        loosely = dict.fromkeys(tools, json.dumps(rule(ANY_OBJECT)))
+        return self._compile(self._lark(loosely, calls, many=many, answer=None), ("tools", None))
+
+    def _lark(
+        self, schemas: Mapping[str, str], calls: Calls, *, many: bool, answer: str | None
+    ) -> str:
+        rules = self._format.rules(schemas, end=tag(self._format.end, self._end), many=many)
+        syntax = CallSyntax(
+            rules=rules,
+            start=self._format.start,
+            separator=self._format.separator,
+            start_token=self._start,
+            is_part_of_body=self._format.start.startswith("{"),
+        )
+        return with_calls(syntax, calls, many=many, answer=answer)
+
+    def _compile(self, lark: str, blamed: tuple[str, Any] | None) -> Matcher:
+        """A grammar is compiled once; every answer has its own way through it."""
+        with self._lock:
+            known = self._compiled.get(lark)
+            if known is not None:
+                self._compiled.move_to_end(lark)
+                return known.fresh()
+        try:
+            compiled = self._vocabulary.compile(lark)
+        except GrammarError as error:
+            path = blamed[0] if blamed else "tools"
+            raise schema_not_compiled(path, str(error).strip().splitlines()[0]) from None
+        with self._lock:
+            self._compiled[lark] = compiled
+            if len(self._compiled) > GRAMMARS_MAX:
+                self._compiled.popitem(last=False)
+        return compiled.fresh()
+
+
+def callable_tools(request: PromptParams) -> dict[str, Offer]:
+    """By name: tools that are offered, and deferred ones that a result has referred to (§4.5)."""
+    referred = set(_references(request))
+    tools = {}
+    for index, tool in enumerate(request.tools or ()):
+        name = getattr(tool, "name", None)
+        if name is not None and (is_offered(tool) or name in referred):
+            tools[name] = (index, tool)
+    return tools
+
+
+def _references(request: PromptParams) -> Iterator[str]:
+    for message in request.messages:
+        blocks = () if isinstance(message.content, str) else message.content
+        for block in blocks:
+            if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
+                for part in block.content:
+                    if isinstance(part, ToolReferenceBlock):
+                        yield part.tool_name
+
+
+def _rules(tools: Mapping[str, Offer]) -> dict[str, str]:
+    """Schemas as the grammar wants them. One that cannot be enforced is any object, unless the
+    tool is strict."""
+    rules = {}
+    for name, (index, tool) in tools.items():
+        schema = definition(tool)["parameters"]
+        is_strict = isinstance(tool, CustomTool) and tool.strict is True
+        try:
+            path = f"tools.{index}.custom.input_schema"
+            schema = enforceable(schema, path, closed=is_strict or "properties" in schema)
+        except InvalidRequestError:
+            if is_strict:
+                raise
+            schema = ANY_OBJECT
+        rules[name] = json.dumps(rule(schema))
+    return rules
+
+
+def output_schema(request: PromptParams) -> tuple[str, Any] | None:
+    """Path and schema of the JSON that is asked for, under its new name or its old one."""
+    config = request.output_config
+    if config is not UNSET and isinstance(config.format, JsonOutputFormat):
+        return "output_config.format.schema", config.format.schema
+    if isinstance(request.output_format, JsonOutputFormat):
+        return "output_format.schema", request.output_format.schema
+    return None

@@ -1,0 +1,178 @@
+"""A request becomes turns: what each side said, called and answered, in order (spec §3).
+
+Turns are what chat templates know: text of one role, an assistant's calls behind its text, and one
+result a turn. Blocks that templates do not know (documents, search results) become text here, with
+their titles and sources. Blocks that cannot be honoured have been rejected before.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+from antiphon.wire.content import (
+    ContentBlockParam,
+    ContentSource,
+    DocumentBlock,
+    RedactedThinkingBlock,
+    SearchResultBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolReferenceBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+from antiphon.wire.messages import MessageParam, PromptParams
+from antiphon.wire.sources import PlainTextSource
+
+BLOCK_SEPARATOR = "\n\n"  # between the blocks and merged turns of one side
+BILLING_HEADER = "x-anthropic-billing-header:"  # an agent's first system block, not a prompt
+ERROR = "Error: "  # before the result of a tool that failed
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """`result_of` is the call that a turn of role `tool` answers."""
+
+    role: str  # system, user, assistant, tool
+    text: str
+    calls: tuple[Call, ...] = field(default=())
+    result_of: Call | None = None
+
+
+def conversation(request: PromptParams) -> list[Turn]:
+    """The turns of a request: system first, neighbours of one role merged (spec §3.1)."""
+    turns = [Turn("system", _system_text(request))]
+    made: dict[str, Call] = {}
+    for message in _standing(request.messages):
+        turns += _turns_of(message, made)
+    return merged(turn for turn in turns if turn.text or turn.calls or turn.role != "system")
+
+
+def _standing(messages: Sequence[MessageParam]) -> list[MessageParam]:
+    """Without the system messages that were for one turn which is over (`clear_at`, spec §2.2)."""
+    users = (at for at, message in enumerate(messages) if message.role == "user")
+    last_user = max(users, default=-1)
+    return [
+        message
+        for at, message in enumerate(messages)
+        if at > last_user or message.role != "system" or message.clear_at != "next_user_message"
+    ]
+
+
+def _system_text(request: PromptParams) -> str:
+    system = request.system
+    if not isinstance(system, list):
+        return system if isinstance(system, str) else ""
+    texts = [block.text for block in system]
+    if texts and texts[0].startswith(BILLING_HEADER):
+        texts = texts[1:]
+    return BLOCK_SEPARATOR.join(texts)
+
+
+def _turns_of(message: MessageParam, made: dict[str, Call]) -> Iterator[Turn]:
+    """One message may be several turns: text behind a call, and every result. `made` are the calls
+    so far, by id."""
+    if isinstance(message.content, str):
+        yield Turn(message.role, message.content)
+        return
+    texts: list[str] = []
+    calls: list[Call] = []
+    for block in message.content:
+        if isinstance(block, ToolUseBlock):
+            call = made[block.id] = Call(block.id, block.name, block.input)
+            calls.append(call)
+        elif isinstance(block, ToolResultBlock):
+            yield Turn("tool", _result_text(block), result_of=made[block.tool_use_id])
+        elif text := _text_of(block):
+            if calls:  # text behind a call begins a turn of its own
+                yield Turn(message.role, _joined(message.role, texts), tuple(calls))
+                texts, calls = [], []
+            texts.append(text)
+    if texts or calls or not message.content:
+        yield Turn(message.role, _joined(message.role, texts), tuple(calls))
+
+
+def _text_of(block: ContentBlockParam) -> str:
+    match block:
+        case TextBlock(text):
+            return text
+        case DocumentBlock():
+            return document_text(block)
+        case SearchResultBlock():
+            return search_result_text(block)
+        case ThinkingBlock() | RedactedThinkingBlock():
+            return ""  # earlier thinking is not shown to the model again
+    raise AssertionError(f"the backend rejects what cannot be rendered: {type(block).__name__}")
+
+
+def _result_text(block: ToolResultBlock) -> str:
+    content = block.content
+    if isinstance(content, str):
+        text = content
+    else:
+        parts = content or ()
+        text = BLOCK_SEPARATOR.join(_result_part(part) for part in parts)
+    if block.is_error and not text.startswith("Error"):
+        return ERROR + text
+    return text
+
+
+def _result_part(part: Any) -> str:
+    if isinstance(part, ToolReferenceBlock):
+        return json.dumps({"tool": part.tool_name})
+    return _text_of(part)
+
+
+def document_text(block: DocumentBlock) -> str:
+    """Title and context before the text, in the tags that models know from their training."""
+    source = block.source
+    if isinstance(source, PlainTextSource):
+        text = source.data
+    else:
+        assert isinstance(source, ContentSource)
+        parts = [source.content] if isinstance(source.content, str) else source.content
+        text = BLOCK_SEPARATOR.join(p if isinstance(p, str) else _text_of(p) for p in parts)
+    head = [f"<title>{block.title}</title>"] if block.title else []
+    head += [f"<context>{block.context}</context>"] if block.context else []
+    return "\n".join(["<document>", *head, text, "</document>"])
+
+
+def search_result_text(block: SearchResultBlock) -> str:
+    text = BLOCK_SEPARATOR.join(part.text for part in block.content)
+    head = [f"<source>{block.source}</source>", f"<title>{block.title}</title>"]
+    return "\n".join(["<search_result>", *head, text, "</search_result>"])
+
+
+def merged(turns: Iterable[Turn]) -> list[Turn]:
+    """Neighbours of one role become one turn; every text is copied once. Results stay apart, and
+    so does what an assistant said behind a call."""
+    groups: list[list[Turn]] = []
+    for role, same in groupby(turns, key=lambda turn: turn.role):
+        if role == "tool":
+            groups += [[turn] for turn in same]
+            continue
+        group: list[Turn] = []
+        for turn in same:
+            group.append(turn)
+            if turn.calls:
+                groups.append(group)
+                group = []
+        groups += [group] if group else []
+    return [
+        replace(group[-1], text=_joined(group[0].role, [turn.text for turn in group]))
+        for group in groups
+    ]
+
+
+def _joined(role: str, texts: Iterable[str]) -> str:
+    """An assistant's text was one text, so its parts join seamlessly."""
+    return ("" if role == "assistant" else BLOCK_SEPARATOR).join(texts)
