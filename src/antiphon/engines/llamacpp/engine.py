@@ -281,15 +281,23 @@ class LlamaEngine:
             if not constraint.allows(token):
                 token = self._redraw(sequence, job, constraint, token, row)
             constraint.advance([token])
-            if token in self.info.end_of_generation:
-                return [token]
-            forced = list(constraint.forced()[:FORCED_AT_ONCE])
-            constraint.advance(forced)
+            return [token, *self._forced(constraint, token)]
         except ConstraintError as error:
             log.error("a grammar cannot go on: %s", error)
             job.failed = True
             return [token]
-        return [token, *forced]
+
+    def _forced(self, constraint: Constraint, last: int) -> list[int]:
+        """What must follow a token, the end of the answer included."""
+        forced: list[int] = []
+        while last not in self.info.end_of_generation and len(forced) < FORCED_AT_ONCE:
+            more = constraint.forced()[: FORCED_AT_ONCE - len(forced)]
+            if not more:
+                break
+            constraint.advance(more)
+            forced += more
+            last = more[-1]
+        return forced
 
     def _redraw(
         self, sequence: Sequence, job: _Job, constraint: Constraint, first: int, row: int
