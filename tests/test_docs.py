@@ -7,13 +7,16 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+import yaml
 
+from antiphon.backends.script import Failure, Match, Reply, load
 from antiphon.backends.support import reject_unsupported
 from antiphon.cli import serve
 from antiphon.engines.llamacpp.engine import WAITING_MAX
 from antiphon.errors import InvalidRequestError
 from antiphon.http import body, connection, models, sse
 from antiphon.rendering.chat_template import OUTPUT_CHARS_MAX
+from antiphon.testing.plugin import StartServer
 from antiphon.wire import rules
 from antiphon.wire.content import ContentBlockParam, DocumentBlock
 from antiphon.wire.messages import CreateMessage, MessageParam, Metadata, OutputConfig, Thinking
@@ -182,3 +185,32 @@ def test_the_changelog_knows_this_version() -> None:
     from antiphon import __version__
 
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_readmes_example_of_a_test_is_one(antiphon_server: StartServer) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = next(
+        block
+        for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+        if "antiphon_server" in block
+    )
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+
+    names["test_my_agent"](antiphon_server)
+
+
+def test_every_key_of_a_script_is_documented() -> None:
+    page = (ROOT / "docs" / "scripted.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `([\w.]+)` \|", page, flags=re.MULTILINE))
+    expected = fields_of(Reply) | {f"match.{name}" for name in fields_of(Match)}
+    expected |= {f"error.{name}" for name in fields_of(Failure)}
+
+    assert listed == expected - {"error"}
+
+
+def test_the_example_of_a_script_is_one() -> None:
+    page = (ROOT / "docs" / "scripted.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+
+    assert len(load(yaml.safe_load(code)).replies) == 4

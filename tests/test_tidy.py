@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "backends": {"backends", "rendering", "parsing", "grammar", "engines", "catalog", "wire"},
     "storage": {"storage"},
     "http": {"http", "backends", "storage", "wire"},
+    "testing": {"testing", "http", "backends", "wire"},
     "cli": {
         "cli",
         "http",

@@ -13,6 +13,7 @@ from antiphon.errors import StartupError
 ENV_PREFIX = "ANTIPHON_"
 CHOICES = {
     "engine": ("llamacpp", "stub"),
+    "backend": ("native", "scripted"),
     "unsupported": ("reject", "ignore"),
     "log_format": ("human", "json"),
 }
@@ -47,6 +48,8 @@ class Config:
 
     model: str = "antiphon-demo"  # a catalog name or the path of a GGUF file
     engine: str = "llamacpp"
+    backend: str = "native"
+    script: str | None = None
     host: str = "127.0.0.1"
     port: int = 8642
     slots: int = 8

@@ -350,6 +350,21 @@ def schema_not_compiled(path: str, reason: str) -> InvalidRequestError:
     return field_error(path, f"The schema cannot be enforced: {reason}")
 
 
+def thread_not_found() -> NotFoundError:
+    return NotFoundError(
+        "thread: the previous message is not kept by this server. Send the whole conversation.",
+        details={"error_code": "thread_not_found"},
+    )
+
+
+def no_reply(count: int, text: str) -> InvalidRequestError:
+    """The scripted backend has no answer to this: a test wants to know why."""
+    return InvalidRequestError(
+        f"None of the script's {count} replies fits this request (or those that do are used up). "
+        f"The last message says: {text!r}"
+    )
+
+
 def prefilled_output() -> InvalidRequestError:
     return field_error(
         "messages", "output_config.format cannot be combined with a last message of the assistant"

@@ -65,7 +65,10 @@ CASES = {
             ],
         }
     ),
-    "error_thread": Case({**MINIMAL, "thread": {"type": "create"}}),
+    "thread_created": Case({**MINIMAL, "thread": {"type": "create"}}),
+    "error_thread_continued": Case(
+        {**MINIMAL, "thread": {"type": "continue", "previous_message_id": "msg_1"}}
+    ),
     "error_unknown_path": Case(method="GET", path="/v1/nothing"),
     "error_v1_twice": Case(MINIMAL, path="/v1/v1/messages"),
     "error_method": Case(method="GET", path="/v1/messages"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET
 
-from antiphon.errors import InvalidRequestError, not_supported_yet, prefilled_output
+from antiphon.errors import not_supported_yet, prefilled_output
 from antiphon.wire.content import (
     ContentBlockParam,
     ContentSource,
@@ -22,7 +22,7 @@ from antiphon.wire.content import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from antiphon.wire.messages import CreateMessage, PromptParams, ThinkingEnabled
+from antiphon.wire.messages import PromptParams, ThinkingEnabled
 from antiphon.wire.sources import PlainTextSource
 from antiphon.wire.tools import BashTool, ComputerTool, CustomTool, MemoryTool, TextEditorTool
 
@@ -66,8 +66,6 @@ def reject_unsupported(request: PromptParams) -> None:
     _reject_tools(request)
     _reject_prefilled_output(request)
     _reject_compaction_edits(request)
-    if isinstance(request, CreateMessage) and request.thread not in (UNSET, None):
-        raise _thread_unsupported()
     for number, message in enumerate(request.messages):
         if not isinstance(message.content, str):
             _reject_blocks(f"messages.{number}.content", message.content)
@@ -132,12 +130,3 @@ def _reject_compaction_edits(request: PromptParams) -> None:
     for number, edit in enumerate(edits if isinstance(edits, list) else []):
         if isinstance(edit, dict) and str(edit.get("type", "")).startswith("compact"):
             raise not_supported_yet(f"context_management.edits.{number}", "compaction is")
-
-
-def _thread_unsupported() -> InvalidRequestError:
-    """With exactly this code the SDK's tool runner goes on with the whole history (spec A.1)."""
-    return InvalidRequestError(
-        "thread: message threads are not supported by this server. "
-        "Send the full conversation without `thread`.",
-        details={"error_code": "thread_unsupported_request"},
-    )

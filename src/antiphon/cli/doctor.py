@@ -5,7 +5,7 @@ import platform
 from collections.abc import Iterator
 
 from antiphon import __version__
-from antiphon.cli.serve import assemble, check_exposure, key_check, load_engine
+from antiphon.cli.serve import assemble, check_exposure, key_check, load_engine, scripted
 from antiphon.config import Config, Limits, config_file, setting_names
 from antiphon.errors import StartupError
 from antiphon.ids import generator
@@ -34,6 +34,10 @@ def report(config: Config) -> Iterator[str]:
 def _engine(config: Config) -> Iterator[str]:
     try:
         check_exposure(config, key_check(config))
+        if config.backend == "scripted":
+            scripted(config, generator())
+            yield f"backend: scripted, {config.script}"
+            return
         engine = load_engine(config)
         assemble(config, engine, generator())  # a template that does not parse is a problem too
         info = engine.info

@@ -58,6 +58,8 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     )
     add("--strict-models", "answer 404 to unknown model names", action="store_true")
     add("--engine", "what computes tokens (llamacpp)", choices=CHOICES["engine"])
+    add("--backend", "what answers: a model, or a script (native)", choices=CHOICES["backend"])
+    add("--script", "replies of the scripted backend, YAML or JSON", metavar="FILE")
     add("--slots", "answers generated at the same time (8)", type=int, metavar="N")
     add("--context", "tokens of context (as many as fit)", type=int, metavar="N")
     add("--threads", "threads that compute (one a core)", type=int, metavar="N")

@@ -17,6 +17,8 @@ from starlette.types import ASGIApp
 from antiphon import __version__
 from antiphon.backends.native import NativeBackend
 from antiphon.backends.router import Router
+from antiphon.backends.script import load as load_script
+from antiphon.backends.scripted import MODEL, ScriptedBackend
 from antiphon.catalog import models
 from antiphon.config import Config
 from antiphon.engines.base import Engine, Generation, SamplingParams
@@ -53,10 +55,11 @@ def serve(config: Config) -> int:
     keys = key_check(config)
     check_exposure(config, keys)
     with bind(config.host, config.port) as listener:
-        engine = load_engine(config)
-        print(summary(engine), file=sys.stderr, flush=True)
+        engine = load_engine(config) if config.backend == "native" else None
+        router = assemble(config, engine, generator()) if engine else scripted(config, generator())
+        print(summary(engine) if engine else f"antiphon {__version__}: scripted", file=sys.stderr)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_Service(config, engine, listener, keys).run())
+            return runner.run(_Service(config, engine, router, listener, keys).run())
 
 
 def key_check(config: Config) -> KeyCheck:
@@ -157,6 +160,17 @@ def assemble(config: Config, engine: Engine, new_id: NewId) -> Router:
     return Router({name: backend}, default=name, strict=config.strict_models, aliases=aliases)
 
 
+def scripted(config: Config, new_id: NewId) -> Router:
+    """
+    Raises:
+        StartupError: no script is named, or it is not one.
+    """
+    if config.script is None:
+        raise StartupError("The scripted backend needs a script: --script FILE.")
+    backend = ScriptedBackend(load_script(config.script), new_id)
+    return Router({MODEL: backend}, default=MODEL, strict=config.strict_models)
+
+
 def policy(config: Config) -> Policy:
     """What the configuration says about requests."""
     return Policy(
@@ -181,10 +195,16 @@ class _Service:
     """A running server, from the first request to the last."""
 
     def __init__(
-        self, config: Config, engine: Engine, listener: socket.socket, keys: KeyCheck
+        self,
+        config: Config,
+        engine: Engine | None,
+        router: Router,
+        listener: socket.socket,
+        keys: KeyCheck,
     ) -> None:
         self._config = config
         self._engine = engine
+        self._router = router
         self._listener = listener
         self._keys = keys
         self._stop = asyncio.Event()
@@ -203,31 +223,34 @@ class _Service:
         )
 
     def _app(self) -> ASGIApp:
-        new_id = generator()
+        figures = self._engine.metrics if self._engine else dict
         return create_app(
-            assemble(self._config, self._engine, new_id),
-            new_id=new_id,
+            self._router,
+            new_id=generator(),
             keys=self._keys,
             policy=policy(self._config),
-            metrics=Metrics(self._engine.metrics),
+            metrics=Metrics(figures),
             status=self._status,
             is_closing=self._stop.is_set,
         )
 
     def _status(self) -> Status:
-        info = self._engine.info
-        return {"version": __version__, "model": info.model_name, **self._engine.metrics()}
+        if self._engine is None:
+            return {"version": __version__, "model": MODEL}
+        model = self._engine.info.model_name
+        return {"version": __version__, "model": model, **self._engine.metrics()}
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
-        await _warm_up(self._engine)
+        if self._engine is not None:
+            await _warm_up(self._engine)
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         while not (self._server.started or serving.done()):
             await asyncio.sleep(0.01)
         if serving.done():
-            await self._engine.close()
+            await self._close_engine()
             raise _cannot_listen(self._config.host, self._config.port, serving.exception())
         self._announce()
         await asyncio.wait(
@@ -247,8 +270,12 @@ class _Service:
         """Take no more requests; let running ones finish, then fail the rest with an error."""
         self._server.should_exit = True
         await asyncio.wait({serving}, timeout=GRACE_S)
-        await self._engine.close()
+        await self._close_engine()
         await serving
+
+    async def _close_engine(self) -> None:
+        if self._engine is not None:
+            await self._engine.close()
 
     def _announce(self) -> None:
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host

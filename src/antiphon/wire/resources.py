@@ -122,6 +122,8 @@ _ERRORS: dict[str, type[errors.APIError]] = {
         errors.PermissionDeniedError,
         errors.NotFoundError,
         errors.RequestTooLargeError,
+        errors.RequestTimeoutError,
+        errors.RateLimitError,
         errors.OverloadedError,
     )
 }

@@ -27,6 +27,7 @@ STOP_CHARS_MAX = 65_536  # of all stop sequences together
 
 def check(request: PromptParams) -> None:
     """Raise the first broken rule's `InvalidRequestError`."""
+    thread(request)
     message_count(request)
     message_content(request)
     text_blocks(request)
@@ -39,6 +40,15 @@ def check(request: PromptParams) -> None:
     breakpoints(request)
     if isinstance(request, CreateMessage):
         stop_sequences(request)
+
+
+def thread(request: PromptParams) -> None:
+    """No conversation is kept here. A thread that begins is a request like any other; when the
+    client wants to go on with it, its messages are not the whole conversation, and this is the
+    code on which the SDK's tool runner sends all of it again (spec §8.9)."""
+    asked = request.thread if isinstance(request, CreateMessage) else None
+    if isinstance(asked, dict) and asked.get("type") != "create":
+        raise errors.thread_not_found()
 
 
 # Messages and text (spec §3.1) ----------------------------------------------------------------
