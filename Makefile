@@ -1,6 +1,6 @@
 # Everything runs in .venv, made on first use. `make serve` and `make test` are the two to know.
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz format conformance clients clean
+.PHONY: help serve test fuzz bench format conformance clients clean
 
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
@@ -20,6 +20,11 @@ test: $(VENV)/.ready-dev  ## set up, check the code and pass all tests (one part
 
 fuzz: $(VENV)/.ready-dev  ## try EXAMPLES=20000 random requests of every kind
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(PYTHON) -m pytest tests/http/test_fuzz.py
+
+bench: $(VENV)/.ready-dev  ## measure against llama.cpp's server (fetches it)
+	$(PYTHON) -m bench.streams
+	test -d .cache/bench || ($(PYTHON) -m venv .cache/bench && .cache/bench/bin/pip install --quiet xllamacpp)
+	$(PYTHON) -m bench.overhead --peer-python .cache/bench/bin/python
 
 format: $(VENV)/.ready-dev  ## put the code into the house format
 	$(PYTHON) -m ruff check --fix .

@@ -15,6 +15,13 @@ def generator(rng: random.Random | None = None) -> NewId:
     source = rng if rng is not None else random.SystemRandom()
 
     def new_id(prefix: str) -> str:
-        return f"{prefix}_01" + "".join(source.choices(ALPHABET, k=LENGTH))
+        number = source.randrange(
+            len(ALPHABET) ** LENGTH
+        )  # one call of the system, not one a digit
+        digits = []
+        for _ in range(LENGTH):
+            number, digit = divmod(number, len(ALPHABET))
+            digits.append(ALPHABET[digit])
+        return f"{prefix}_01{''.join(digits)}"
 
     return new_id

@@ -115,8 +115,7 @@ def finish(scheduler: Scheduler, cells: Cells, steps_max: int = 10_000) -> int:
             return steps
         step = scheduler.schedule()
         scheduler.update(step, cells.run(step))
-        scheduler.cache.check()
-        assert scheduler.cache.cells == cells.used
+        check(scheduler, cells, slots=1000)
     raise AssertionError("never ends")
 
 
@@ -153,6 +152,24 @@ def test_forced_tokens_are_computed_together_and_end_where_the_answer_ends() -> 
     assert (progress.tokens, progress.finish_reason) == ((4, END), FinishReason.STOP)
     assert scheduler.counters.generated_tokens == 5
     assert scheduler.counters.forced_tokens == 3
+
+
+def test_a_request_that_comes_again_and_again_takes_nothing_from_others() -> None:
+    """Each computes its last token in a cell of its own; without care, 256 of them evicted a long
+    conversation that had been used a moment ago."""
+    scheduler, cells = new_scheduler(ids=6), Cells(1024)
+    draw = random.Random(1)
+    long, short = prompt(draw, 300), prompt(draw, 5)
+    scheduler.submit(sequence(long, max_tokens=1))
+    finish(scheduler, cells)
+    for _ in range(20):
+        scheduler.submit(sequence(short, max_tokens=1))
+        finish(scheduler, cells)
+
+    assert scheduler.cache.retired == 2
+    assert scheduler.counters.evictions == 0
+    assert scheduler.cache.match(long).length == 300
+    assert scheduler.cache.cells == 305
 
 
 def test_forced_tokens_do_not_wait_behind_a_prompt() -> None:

@@ -4,6 +4,7 @@
 """
 
 import re
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -51,10 +52,16 @@ def decode[T](body: bytes, kind: type[T], contract: Contract = LENIENT) -> T:
 
 def unknown_keys(body: bytes, kind: type[msgspec.Struct]) -> list[str]:
     """Top-level keys of a valid body that `decode` dropped: for the log (spec §2)."""
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
-    return [
-        key for key in msgspec.json.decode(body, type=dict[str, msgspec.Raw]) if key not in known
-    ]
+    known = _known_keys(kind)
+    return [key for key in _TOP_LEVEL.decode(body) if key not in known]
+
+
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@cache
+def _known_keys(kind: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(kind))
 
 
 def _decoder(kind: type) -> msgspec.json.Decoder[Any]:

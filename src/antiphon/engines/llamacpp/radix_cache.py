@@ -168,6 +168,17 @@ class RadixCache:
         node = self._ends[seq_id]
         return node is self._root or len(node.holders) > 1
 
+    def twin(self, seq_id: int) -> int | None:
+        """Another sequence that holds the same tokens, and perhaps more, in cells of its own: the
+        same request came again, and its last token was computed again. Modifies nothing."""
+        node = self._ends[seq_id]
+        if node.parent is None or node.children or len(node.holders) > 1:
+            return None
+        for other in node.parent.children:
+            if other is not node and other.tokens[: len(node.tokens)] == node.tokens:
+                return min(other.holders, key=lambda i: (i not in self._last_used, i))
+        return None
+
     def tokens(self, seq_id: int) -> list[int]:
         """What a sequence holds, in order. Modifies nothing."""
         runs = [node.tokens for node in self._ends[seq_id].path()]

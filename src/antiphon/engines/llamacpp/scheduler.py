@@ -286,7 +286,10 @@ class Scheduler:
         if sequence.seq_id is None:
             return
         self.cache.unlock(sequence.seq_id)
-        if self.cache.is_redundant(sequence.seq_id):
+        twin = self.cache.twin(sequence.seq_id) if self._cuttable else None
+        if twin is not None:  # else requests that come again and again use up the ids
+            self.cache.touch(twin)
+        if twin is not None or self.cache.is_redundant(sequence.seq_id):
             self._drop(sequence.seq_id)
         sequence.seq_id = None
 

@@ -1,0 +1,66 @@
+"""What the benches share: a server as a process, the figures of a process, a table."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Running:
+    port: int
+    pid: int
+
+    @property
+    def rss_bytes(self) -> int:
+        """Memory that the process has in RAM."""
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
+            kib = re.search(r"VmRSS:\s+(\d+) kB", status.read())
+        assert kib is not None
+        return int(kib[1]) * 1024
+
+
+@contextlib.contextmanager
+def antiphon(*arguments: str) -> Iterator[Running]:
+    """`antiphon serve` on a free port, ended with the block."""
+    command = [PYTHON, "-m", "antiphon", "serve", "--port", "0", *arguments]
+    environment = {**os.environ, "ANTIPHON_CONFIG": os.devnull, "ANTIPHON_DATA_DIR": "/dev/null/x"}
+    with started(command, r"ready: http://[\d.]+:(\d+)", environment) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], ready: str, environment: dict[str, str]) -> Iterator[Running]:
+    """A server that prints a line with its port when it can answer."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if found := re.search(ready, line):
+                yield Running(int(found[1]), process.pid)
+                return
+        raise SystemExit(f"{command[0]} ended before it was ready")
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
