@@ -334,6 +334,18 @@ def top_level_combinator(index: int) -> InvalidRequestError:
     )
 
 
+def invalid_schema(index: int, reason: str) -> InvalidRequestError:
+    return field_error(
+        f"tools.{index}.custom.input_schema",
+        "JSON schema is invalid. It must match JSON Schema draft 2020-12 "
+        f"(https://json-schema.org/draft/2020-12): {reason}",
+    )
+
+
+def invalid_example(index: int, number: int, reason: str) -> InvalidRequestError:
+    return field_error(f"tools.{index}.custom.input_examples.{number}", reason)
+
+
 def max_tokens_too_large(asked: int, maximum: int, model: str) -> InvalidRequestError:
     return field_error(
         "max_tokens",

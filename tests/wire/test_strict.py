@@ -110,6 +110,26 @@ REFUSED = [
         {"tools": [TOOL, {**TOOL, "name": "g", "defer_loading": True, "cache_control": MARK}]},
     ),
     (
+        "tools.0.custom.input_schema: JSON schema is invalid. It must match JSON Schema draft "
+        "2020-12 (https://json-schema.org/draft/2020-12): 'text' is not of type 'object', "
+        "'boolean'",
+        OLD,
+        {"tools": [{"name": "f", "input_schema": {"type": "object", "properties": {"a": "text"}}}]},
+    ),
+    (
+        "tools.0.custom.input_examples.1: 5 is not of type 'string'",
+        OLD,
+        {
+            "tools": [
+                {
+                    "name": "f",
+                    "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}},
+                    "input_examples": [{"a": "x"}, {"a": 5}],
+                }
+            ]
+        },
+    ),
+    (
         "tools.0.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the "
         "top level",
         OLD,
@@ -127,6 +147,14 @@ def test_strictly_it_is_refused_and_by_default_accepted(
 
     assert caught.value.message == text
     decode(body(**changes), CreateMessage)
+
+
+def test_a_schema_cannot_make_the_server_fetch_anything() -> None:
+    for reference in ("http://127.0.0.1:9/s", "#/nothing", "#"):
+        tool = {**TOOL, "input_schema": {"type": "object", "$ref": reference}}
+        request = body(tools=[{**tool, "input_examples": [{"a": 1}]}])
+        with pytest.raises(InvalidRequestError, match=r"tools\.0\.custom\.input_schema: JSON"):
+            decode(request, CreateMessage, OLD)
 
 
 ACCEPTED = [

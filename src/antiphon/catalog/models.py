@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from antiphon.errors import StartupError
-from antiphon.wire.resources import ModelInfo
+from antiphon.wire.resources import ModelCapabilities, ModelInfo, Support
 
 BUILTIN = "antiphon-demo"
 
@@ -57,4 +57,5 @@ def model_info(
         created_at=datetime.fromtimestamp(int(created_s), UTC),
         max_input_tokens=context_len - 1,  # one token at least is the answer's
         max_tokens=context_len - 1,
+        capabilities=ModelCapabilities(structured_outputs=Support(supported=True)),
     )

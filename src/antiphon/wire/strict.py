@@ -95,5 +95,29 @@ def tools(request: PromptParams) -> None:
     for index, (tool, is_deferred) in enumerate(zip(offered, deferred, strict=True)):
         if is_deferred and getattr(tool, "cache_control", None):
             raise errors.deferred_breakpoint(index)
-        if isinstance(tool, CustomTool) and any(key in tool.input_schema for key in COMBINATORS):
-            raise errors.top_level_combinator(index)
+        if isinstance(tool, CustomTool):
+            custom_tool(tool, index)
+
+
+def custom_tool(tool: CustomTool, index: int) -> None:
+    """The schema is one, and the examples fit it."""
+    from jsonschema import Draft202012Validator  # 60 ms to import, and only needed here
+    from jsonschema.exceptions import SchemaError
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    if any(key in tool.input_schema for key in COMBINATORS):
+        raise errors.top_level_combinator(index)
+    try:
+        Draft202012Validator.check_schema(tool.input_schema)
+    except SchemaError as error:
+        raise errors.invalid_schema(index, error.message) from None
+    # With a registry of its own, nothing that a schema refers to is fetched.
+    validator = Draft202012Validator(tool.input_schema, registry=Registry())
+    for number, example in enumerate(tool.input_examples or ()):
+        try:
+            fault = next(validator.iter_errors(example), None)
+        except (Unresolvable, RecursionError) as error:
+            raise errors.invalid_schema(index, str(error) or "it refers to itself") from None
+        if fault is not None:
+            raise errors.invalid_example(index, number, fault.message)
