@@ -257,6 +257,10 @@ def unknown_tool_choice(name: str) -> InvalidRequestError:
     return InvalidRequestError(f"Tool '{name}' not found in provided tools")
 
 
+def unknown_tool_reference(name: str) -> InvalidRequestError:
+    return InvalidRequestError(f"Tool reference '{name}' not found in available tools")
+
+
 def tool_choice_without_tools() -> InvalidRequestError:
     return InvalidRequestError("tool_choice may only be specified while providing tools")
 

@@ -159,6 +159,28 @@ async def test_a_deferred_tool_is_hidden_until_it_is_referred_to() -> None:
     assert [name for name, _ in calls(forced)] == ["get_weather"]
 
 
+async def test_a_reference_makes_a_deferred_tool_callable_and_shows_its_definition() -> None:
+    find = {"name": "find_tools", "input_schema": {"type": "object"}}
+    deferred = {**NOW, "description": "The time.", "defer_loading": True}
+    messages = [
+        USER,
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "t", "name": "find_tools", "input": {}}
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t", "content": [
+                {"type": "tool_reference", "tool_name": "now"}
+            ]}
+        ]},
+    ]  # fmt: skip
+    call = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
+    message = await ask(call, tools=[find, deferred], messages=messages)
+
+    assert calls(message) == [("now", {})]
+    with pytest.raises(InvalidRequestError, match="Tool reference 'now' not found in available"):
+        await ask("x", tools=[find], messages=messages)
+
+
 async def test_stop_sequences_are_not_looked_for_inside_of_calls() -> None:
     message = await ask("Look: STOP it", stop_sequences=["STOP"])
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "STOP")

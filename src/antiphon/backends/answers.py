@@ -2,7 +2,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -17,8 +17,8 @@ from antiphon.grammar.matcher import GrammarError, Matcher, Vocabulary
 from antiphon.parsing.output_parser import OutputParser
 from antiphon.parsing.tool_formats.base import ToolFormat
 from antiphon.rendering.tools import definition, is_offered
-from antiphon.wire.content import ToolReferenceBlock, ToolResultBlock
 from antiphon.wire.messages import JsonOutputFormat, PromptParams
+from antiphon.wire.rules import referred_tools
 from antiphon.wire.tools import CustomTool, Tool, ToolChoiceAny, ToolChoiceNone, ToolChoiceTool
 
 GRAMMARS_MAX = 64  # compiled ones that are kept
@@ -129,23 +129,13 @@ class AnswerPlanner:
 
 def callable_tools(request: PromptParams) -> dict[str, Offer]:
     """By name: tools that are offered, and deferred ones that a result has referred to (§4.5)."""
-    referred = set(_references(request))
+    referred = set(referred_tools(request))
     tools = {}
     for index, tool in enumerate(request.tools or ()):
         name = getattr(tool, "name", None)
         if name is not None and (is_offered(tool) or name in referred):
             tools[name] = (index, tool)
     return tools
-
-
-def _references(request: PromptParams) -> Iterator[str]:
-    for message in request.messages:
-        blocks = () if isinstance(message.content, str) else message.content
-        for block in blocks:
-            if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
-                for part in block.content:
-                    if isinstance(part, ToolReferenceBlock):
-                        yield part.tool_name
 
 
 def _rules(tools: Mapping[str, Offer]) -> dict[str, str]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+from antiphon.rendering.tools import definition
 from antiphon.wire.content import (
+    BrowserStateBlock,
     ContentBlockParam,
     ContentSource,
     DocumentBlock,
@@ -21,6 +23,7 @@ from antiphon.wire.content import (
     ThinkingBlock,
     ToolReferenceBlock,
     ToolResultBlock,
+    ToolResultContent,
     ToolUseBlock,
 )
 from antiphon.wire.messages import MessageParam, PromptParams
@@ -51,9 +54,9 @@ class Turn:
 def conversation(request: PromptParams) -> list[Turn]:
     """The turns of a request: system first, neighbours of one role merged (spec §3.1)."""
     turns = [Turn("system", _system_text(request))]
-    made: dict[str, Call] = {}
+    speaker = _Speaker(request)
     for message in _standing(request.messages):
-        turns += _turns_of(message, made)
+        turns += speaker.turns(message)
     return merged(turn for turn in turns if turn.text or turn.calls or turn.role != "system")
 
 
@@ -78,27 +81,52 @@ def _system_text(request: PromptParams) -> str:
     return BLOCK_SEPARATOR.join(texts)
 
 
-def _turns_of(message: MessageParam, made: dict[str, Call]) -> Iterator[Turn]:
-    """One message may be several turns: text behind a call, and every result. `made` are the calls
-    so far, by id."""
-    if isinstance(message.content, str):
-        yield Turn(message.role, message.content)
-        return
-    texts: list[str] = []
-    calls: list[Call] = []
-    for block in message.content:
-        if isinstance(block, ToolUseBlock):
-            call = made[block.id] = Call(block.id, block.name, block.input)
-            calls.append(call)
-        elif isinstance(block, ToolResultBlock):
-            yield Turn("tool", _result_text(block), result_of=made[block.tool_use_id])
-        elif text := _text_of(block):
-            if calls:  # text behind a call begins a turn of its own
-                yield Turn(message.role, _joined(message.role, texts), tuple(calls))
-                texts, calls = [], []
-            texts.append(text)
-    if texts or calls or not message.content:
-        yield Turn(message.role, _joined(message.role, texts), tuple(calls))
+class _Speaker:
+    """Goes through the messages of one conversation, in order."""
+
+    def __init__(self, request: PromptParams) -> None:
+        self._calls: dict[str, Call] = {}  # so far, by id
+        named = ((getattr(tool, "name", None), tool) for tool in request.tools or ())
+        self._tools = {name: tool for name, tool in named if name is not None}
+
+    def turns(self, message: MessageParam) -> Iterator[Turn]:
+        """One message may be several turns: text behind a call, and every result."""
+        if isinstance(message.content, str):
+            yield Turn(message.role, message.content)
+            return
+        texts: list[str] = []
+        calls: list[Call] = []
+        for block in message.content:
+            if isinstance(block, ToolUseBlock):
+                call = self._calls[block.id] = Call(block.id, block.name, block.input)
+                calls.append(call)
+            elif isinstance(block, ToolResultBlock):
+                call = self._calls[block.tool_use_id]
+                yield Turn("tool", self._result_text(block), result_of=call)
+            elif text := _text_of(block):
+                if calls:  # text behind a call begins a turn of its own
+                    yield Turn(message.role, _joined(message.role, texts), tuple(calls))
+                    texts, calls = [], []
+                texts.append(text)
+        if texts or calls or not message.content:
+            yield Turn(message.role, _joined(message.role, texts), tuple(calls))
+
+    def _result_text(self, block: ToolResultBlock) -> str:
+        content = block.content
+        if isinstance(content, str):
+            text = content
+        else:
+            text = BLOCK_SEPARATOR.join(self._result_part(part) for part in content or ())
+        if block.is_error and not text.startswith("Error"):
+            return ERROR + text
+        return text
+
+    def _result_part(self, part: ToolResultContent) -> str:
+        """A reference stands for the definition of a tool that can be called from here on."""
+        if isinstance(part, ToolReferenceBlock):
+            return json.dumps(definition(self._tools[part.tool_name]), ensure_ascii=False)
+        assert not isinstance(part, BrowserStateBlock), "the backend rejects it"
+        return _text_of(part)
 
 
 def _text_of(block: ContentBlockParam) -> str:
@@ -112,24 +140,6 @@ def _text_of(block: ContentBlockParam) -> str:
         case ThinkingBlock() | RedactedThinkingBlock():
             return ""  # earlier thinking is not shown to the model again
     raise AssertionError(f"the backend rejects what cannot be rendered: {type(block).__name__}")
-
-
-def _result_text(block: ToolResultBlock) -> str:
-    content = block.content
-    if isinstance(content, str):
-        text = content
-    else:
-        parts = content or ()
-        text = BLOCK_SEPARATOR.join(_result_part(part) for part in parts)
-    if block.is_error and not text.startswith("Error"):
-        return ERROR + text
-    return text
-
-
-def _result_part(part: Any) -> str:
-    if isinstance(part, ToolReferenceBlock):
-        return json.dumps({"tool": part.tool_name})
-    return _text_of(part)
 
 
 def document_text(block: DocumentBlock) -> str:

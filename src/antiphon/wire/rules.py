@@ -13,6 +13,7 @@ from antiphon.wire.content import (
     RedactedThinkingBlock,
     TextBlock,
     ThinkingBlock,
+    ToolReferenceBlock,
     ToolResultBlock,
     ToolUseBlock,
 )
@@ -34,6 +35,7 @@ def check(request: PromptParams) -> None:
     block_places(request)
     system_text(request)
     tool_pairs(request)
+    tool_references(request)
     tool_names(request)
     tool_schemas(request)
     tool_choice(request)
@@ -188,6 +190,24 @@ def _expected_results(results: Iterable[tuple[Place, str]], expected: set[str]) 
         if name in seen:
             raise errors.repeated_tool_result(_path(place), name)
         seen.add(name)
+
+
+def tool_references(request: PromptParams) -> None:
+    """A result may refer to tools of the request only (spec §4.5)."""
+    names = {getattr(tool, "name", None) for tool in request.tools or ()}
+    for name in referred_tools(request):
+        if name not in names:
+            raise errors.unknown_tool_reference(name)
+
+
+def referred_tools(request: PromptParams) -> Iterator[str]:
+    """Names of tools that results refer to, which makes deferred ones callable."""
+    for message in request.messages:
+        for _, block in _blocks(0, message):
+            if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
+                for part in block.content:
+                    if isinstance(part, ToolReferenceBlock):
+                        yield part.tool_name
 
 
 # Tools (spec §4.1, §4.3) ----------------------------------------------------------------------
