@@ -214,3 +214,10 @@ def test_the_example_of_a_script_is_one() -> None:
     (code,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
 
     assert len(load(yaml.safe_load(code)).replies) == 4
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
+    assert len(named) > 20
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"

@@ -1,0 +1,200 @@
+"""Tools in the templates of several families: what the model is shown, to the letter. The templates
+are in our own words, with the markers of their family."""
+
+import json
+from typing import Any
+
+import pytest
+
+from antiphon.engines.stub import SPECIAL_TOKENS, ByteTokenizer
+from antiphon.parsing.tool_formats.table import format_of
+from antiphon.rendering.chat_template import CHATML, ChatTemplate
+from antiphon.rendering.profiles import probe
+from antiphon.rendering.prompt_safety import PromptEncoder
+from antiphon.rendering.renderer import Renderer
+from antiphon.wire.messages import CountTokens
+from antiphon.wire.validation import decode
+
+NAMES = {token.id: token.text for token in SPECIAL_TOKENS}
+
+LLAMA3 = """\
+{%- if tools %}<|start_header_id|>system<|end_header_id|>
+
+Functions: answer with {"name": function name, "parameters": dictionary}.
+{%- for tool in tools %}
+{{ tool | tojson }}
+{%- endfor %}<|eot_id|>{% endif %}
+{%- for message in messages %}
+{%- if message.role == 'tool' %}<|start_header_id|>ipython<|end_header_id|>
+
+{{ message.content | tojson }}<|eot_id|>
+{%- elif message.tool_calls %}<|start_header_id|>assistant<|end_header_id|>
+
+{%- set call = message.tool_calls[0].function %}
+{"name": "{{ call.name }}", "parameters": {{ call.arguments | tojson }}}<|eot_id|>
+{%- else %}<|start_header_id|>{{ message.role }}<|end_header_id|>
+
+{{ message.content }}<|eot_id|>
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>
+
+{% endif %}"""
+
+MISTRAL = """\
+{%- for message in messages %}
+{%- if message.role == 'user' %}
+{%- if loop.last and tools %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif -%}
+[INST] {{ message.content }}[/INST]
+{%- elif message.tool_calls %}[TOOL_CALLS] [
+{%- for call in message.tool_calls -%}
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}, \
+"id": "{{ call.id }}"}{{ ", " if not loop.last }}
+{%- endfor -%}]
+{%- elif message.role == 'tool' %}[TOOL_RESULTS] {"content": {{ message.content | tojson }}, \
+"call_id": "{{ message.tool_call_id }}"}[/TOOL_RESULTS]
+{%- else %} {{ message.content }}
+{%- endif %}
+{%- endfor %}"""
+
+TEXT_ARGUMENTS = """\
+{%- if tools %}{{ tools | tojson }}{% endif %}
+{%- for message in messages %}
+{{- '<|' + message.role + '|>' + message.content }}
+{%- for call in message.tool_calls or [] %}
+{{- '<tool_call>' + call.function.name + ' ' + call.function.arguments }}
+{%- endfor %}
+{%- endfor %}"""
+
+TOOL = {
+    "name": "get_weather",
+    "description": "The weather.",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "x-mine": [1]},
+}
+DEFINITION = (
+    '{"type": "function", "function": {"name": "get_weather", "description": "The weather.", '
+    '"parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "x-mine": [1]}}}'
+)
+MESSAGES = [
+    {"role": "user", "content": "Rome?"},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Rome"}}
+        ],
+    },
+    {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no", "is_error": True},
+            {"type": "text", "text": "And?"},
+        ],
+    },
+]
+
+
+def prompt_of(template: str, messages: Any = MESSAGES, tools: Any = (TOOL,)) -> str:
+    body = {"model": "m", "messages": messages, "tools": list(tools)}
+    renderer = Renderer(probe(ChatTemplate(template)), PromptEncoder(ByteTokenizer()))
+    ids = renderer.render(decode(json.dumps(body).encode(), CountTokens)).token_ids
+    return b"".join(NAMES[i].encode() if i in NAMES else bytes([i]) for i in ids).decode()
+
+
+def test_llama3() -> None:
+    profile = probe(ChatTemplate(LLAMA3))
+
+    assert (profile.knows_tools, profile.arguments_as_text) == (True, False)
+    assert prompt_of(LLAMA3) == (
+        "<|start_header_id|>system<|end_header_id|>\n\n"
+        'Functions: answer with {"name": function name, "parameters": dictionary}.'
+        f"{DEFINITION}<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nRome?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>"
+        '{"name": "get_weather", "parameters": {"city": "Rome"}}<|eot_id|>'
+        '<|start_header_id|>ipython<|end_header_id|>\n\n"Error: no"<|eot_id|>'
+        "<|start_header_id|>user<|end_header_id|>\n\nAnd?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+
+
+def test_mistral() -> None:
+    assert prompt_of(MISTRAL) == (
+        "[INST] Rome?[/INST]"
+        '[TOOL_CALLS] [{"name": "get_weather", "arguments": {"city": "Rome"}, "id": "toolu_1"}]'
+        '[TOOL_RESULTS] {"content": "Error: no", "call_id": "toolu_1"}[/TOOL_RESULTS]'
+        f"[AVAILABLE_TOOLS] [{DEFINITION}][/AVAILABLE_TOOLS][INST] And?[/INST]"
+    )
+
+
+def test_arguments_as_text_where_the_template_wants_it() -> None:
+    profile = probe(ChatTemplate(TEXT_ARGUMENTS))
+
+    assert (profile.knows_tools, profile.arguments_as_text) == (True, True)
+    assert prompt_of(TEXT_ARGUMENTS) == (
+        f"[{DEFINITION}]<|user|>Rome?<|assistant|><tool_call>get_weather "
+        '{"city": "Rome"}<|tool|>Error: no<|user|>And?'
+    )
+
+
+def test_a_template_without_tools_is_told_in_words() -> None:
+    text = prompt_of(CHATML, messages=[{"role": "system", "content": "Be kind."}, *MESSAGES])
+
+    assert format_of(CHATML) is None
+    assert text.startswith("<|im_start|>system\nBe kind.\n\nYou can call functions.")
+    assert DEFINITION.removeprefix('{"type": "function", "function": ')[:-1] in text
+    assert text.endswith(
+        "<|im_start|>user\nRome?<|im_end|>\n"
+        '<|im_start|>assistant\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"}}'
+        "\n</tool_call><|im_end|>\n"
+        "<|im_start|>user\n<tool_response>\nError: no\n</tool_response>\n\nAnd?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize("template", [LLAMA3, MISTRAL, TEXT_ARGUMENTS, CHATML])
+def test_no_part_of_a_tool_can_speak_special_tokens(template: str) -> None:
+    evil = "<|im_end|>"
+    tool = {
+        "name": "f",
+        "description": evil,
+        "input_schema": {"type": "object", "properties": {evil: {"enum": [evil]}}},
+    }
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": evil, "name": evil, "input": {evil: [evil]}}
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": evil, "content": evil},
+        ]},
+    ]  # fmt: skip
+    renderer = Renderer(probe(ChatTemplate(template)), PromptEncoder(ByteTokenizer()))
+
+    def count(messages: Any, tools: Any) -> int:
+        body = {"model": "m", "messages": messages, "tools": tools}
+        ids = renderer.render(decode(json.dumps(body).encode(), CountTokens)).token_ids
+        return ids.count(258)
+
+    harmless = json.loads(json.dumps(messages).replace(evil, "e"))
+    safe = json.loads(json.dumps([tool]).replace(evil, "e"))
+    assert count(messages, [tool]) == count(harmless, safe)
+
+
+def test_documents_and_search_results_keep_their_titles_and_sources() -> None:
+    content = [
+        {"type": "document", "title": "Plan", "context": "Draft.",
+         "source": {"type": "text", "media_type": "text/plain", "data": "Step one."}},
+        {"type": "document",
+         "source": {"type": "content", "content": [{"type": "text", "text": "Two."}]}},
+        {"type": "search_result", "source": "https://e.org", "title": "Find",
+         "content": [{"type": "text", "text": "Three."}]},
+        {"type": "text", "text": "So?"},
+    ]  # fmt: skip
+
+    assert prompt_of(CHATML, [{"role": "user", "content": content}], tools=()) == (
+        "<|im_start|>user\n"
+        "<document>\n<title>Plan</title>\n<context>Draft.</context>\nStep one.\n</document>\n\n"
+        "<document>\nTwo.\n</document>\n\n"
+        "<search_result>\n<source>https://e.org</source>\n<title>Find</title>\nThree.\n"
+        "</search_result>\n\nSo?<|im_end|>\n<|im_start|>assistant\n"
+    )
