@@ -114,14 +114,15 @@ def test_sampling_parameters_through_extra_body(client: anthropic.Anthropic) -> 
     assert message.stop_reason == "end_turn"
 
 
-def test_the_tool_runners_thread_is_refused_in_the_form_it_understands(
-    client: anthropic.Anthropic,
-) -> None:
-    with pytest.raises(anthropic.BadRequestError) as caught:
-        client.messages.create(
-            model="m", max_tokens=5, messages=ASK, extra_body={"thread": {"type": "create"}}
-        )
-    assert "thread_unsupported_request" in str(caught.value.body)
+def test_a_thread_begins_and_is_then_not_found(client: anthropic.Anthropic) -> None:
+    def ask(thread: dict[str, str]) -> anthropic.types.Message:
+        body = {"thread": thread}
+        return client.messages.create(model="m", max_tokens=5, messages=ASK, extra_body=body)
+
+    first = ask({"type": "create"})
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        ask({"type": "continue", "previous_message_id": first.id})
+    assert "thread_not_found" in str(caught.value.body)
 
 
 async def test_async(stub_server: Served) -> None:
