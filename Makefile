@@ -23,6 +23,7 @@ fuzz: $(VENV)/.ready-dev  ## try EXAMPLES=20000 random requests of every kind
 
 bench: $(VENV)/.ready-dev  ## measure against llama.cpp's server (fetches it)
 	$(PYTHON) -m bench.streams
+	$(PYTHON) -m bench.constrained
 	test -d .cache/bench || ($(PYTHON) -m venv .cache/bench && .cache/bench/bin/pip install --quiet xllamacpp)
 	$(PYTHON) -m bench.overhead --peer-python .cache/bench/bin/python
 

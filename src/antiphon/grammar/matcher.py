@@ -96,6 +96,9 @@ class _Tokens:
         return self._encode(text.decode() if isinstance(text, bytes) else text)
 
 
+_BITS = [tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256)]
+
+
 class Matcher:
     """One answer's way through a grammar. Implements `engines.base.Constraint`."""
 
@@ -118,8 +121,14 @@ class Matcher:
         if self._matcher.is_stopped():
             return list(self._vocabulary.end_of_generation)
         mask = self._matcher.compute_bitmask()
-        within = range(self._vocabulary.size)
-        return [token for token in within if mask[token >> 3] >> (token & 7) & 1]
+        tokens = [
+            index * 8 + bit
+            for index, byte in enumerate(mask)
+            if byte  # mostly not: eight tokens at a time
+            for bit in _BITS[byte]
+        ]
+        size = self._vocabulary.size  # the mask ends with a whole word
+        return tokens if not tokens or tokens[-1] < size else [t for t in tokens if t < size]
 
     def forced(self) -> list[int]:
         if self._has_ended:
