@@ -116,6 +116,11 @@ def test_required_properties_come_first_and_no_others_are_made_up() -> None:
     }  # fmt: skip
 
 
+def test_an_integer_without_bounds_ends_somewhere() -> None:
+    for seed in range(20):
+        assert abs(json.loads(written({"type": "integer"}, random.Random(seed)))) <= 2**53
+
+
 def test_what_is_no_schema_allows_everything_and_unknown_keywords_are_left_out() -> None:
     assert enforceable("text", "s", closed=True) is True
     assert enforceable({"x-mine": 1, "type": "null", "examples": [1]}, "s", closed=True) == {

@@ -29,6 +29,9 @@ dependentSchemas unevaluatedProperties unevaluatedItems $dynamicRef
 """
 _FORMAT_NAMES = "date-time time date duration email hostname ipv4 ipv6 uuid uri"
 _ENFORCED, _KNOWN = frozenset(_ENFORCED_NAMES.split()), frozenset(_KNOWN_NAMES.split())
+# A small model may write digits for ever: an integer without bounds has those that every reader of
+# JSON takes (RFC 8259, section 6).
+_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 FORMATS = frozenset(_FORMAT_NAMES.split())
 
 
@@ -56,6 +59,8 @@ class _Copier:
         copied = dict(self._keywords(schema, path, depth))
         if copied.get("type") == "object" or "properties" in copied:
             self._close(copied)
+        if copied.get("type") == "integer" and not copied.keys() & _BOUNDS:
+            copied |= {"minimum": -(2**53), "maximum": 2**53}
         if "type" in copied and not _is_type(copied["type"]):
             raise unsupported_keyword(f"{path}.type", str(copied["type"])[:60])
         return copied
