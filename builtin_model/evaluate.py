@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from antiphon.backends.base import RequestContext
 from antiphon.backends.router import Router
 from antiphon.cli.serve import assemble, load_engine
@@ -27,7 +29,7 @@ from antiphon.wire.validation import decode
 
 EVALUATION = Path(__file__).parent / "evaluation.toml"
 SEEDS = (1, 2, 3)
-KINDS = ("seed", "reworded", "fresh", "recall", "unknown", "long")
+KINDS = ("seed", "reworded", "fresh", "recall", "unknown", "long", "tools")
 REFUSAL = "i do not know that"  # right for what is unknown only, whatever facts it names
 LONG_TOKENS = 1700  # of a `long` case's conversation before its last question
 
@@ -66,6 +68,51 @@ async def last_answer(router: Router, kind: str, asked: list[str], fillers: list
     return await conversation.ask(asked[-1])
 
 
+def definition(text: str) -> dict[str, Any]:
+    """`name(argument: type, …): description` as a tool of the API."""
+    head, _, description = text.partition("): ")
+    name, _, arguments = head.partition("(")
+    pairs = [argument.split(": ") for argument in arguments.split(", ")]
+    schema = {
+        "type": "object",
+        "properties": {key: {"type": kind} for key, kind in pairs},
+        "required": [key for key, _ in pairs],
+    }
+    return {"name": name, "description": description, "input_schema": schema}
+
+
+async def tool_loop(router: Router, case: dict[str, Any]) -> str:
+    """Answer the model's calls with the case's results; what was called and said, as one text."""
+    expected = list(case["calls"])
+    messages: list[dict[str, Any]] = [{"role": "user", "content": case["ask"]}]
+    told = ""
+    for _ in range(len(expected) + 1):
+        body = {
+            "model": "m", "max_tokens": 300, "messages": messages,
+            "tools": [definition(text) for text in case["tools"]],
+        }  # fmt: skip
+        request = decode(json.dumps(body).encode(), CreateMessage)
+        message = await accumulate_async(router.stream(request, RequestContext(request_id="r")))
+        content = msgspec.to_builtins(message.content)
+        messages.append({"role": "assistant", "content": content})
+        results = []
+        for block in content:
+            told += block.get("text", "") or json.dumps([block["name"], block["input"]])
+            if block["type"] == "tool_use":
+                if not expected:
+                    return f"one call too many: {told}"
+                call = expected.pop(0)
+                if (block["name"], block["input"]) != (call["name"], call["input"]):
+                    return f"wrong call: {told}"
+                results.append(
+                    {"type": "tool_result", "tool_use_id": block["id"], "content": call["result"]}
+                )
+        if not results:
+            return told if not expected else f"a call is missing: {told}"
+        messages.append({"role": "user", "content": results})
+    return told
+
+
 def is_right(kind: str, text: str, facts: list[list[str]]) -> bool:
     """Every group of facts is met by one of its alternatives."""
     lower = text.lower()
@@ -85,7 +132,10 @@ async def run(engine: Engine, config: Config) -> tuple[dict[tuple[str, int], int
         for kind in KINDS:
             for case in table[kind]:
                 asked = case["ask"] if isinstance(case["ask"], list) else [case["ask"]]
-                text = await last_answer(router, kind, asked, fillers)
+                if kind == "tools":
+                    text = await tool_loop(router, case)
+                else:
+                    text = await last_answer(router, kind, asked, fillers)
                 if is_right(kind, text, case["facts"]):
                     right[kind, seed] += 1
                 else:
