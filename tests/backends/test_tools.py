@@ -159,6 +159,36 @@ async def test_a_deferred_tool_is_hidden_until_it_is_referred_to() -> None:
     assert [name for name, _ in calls(forced)] == ["get_weather"]
 
 
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        ({"type": "tool", "name": "now"}, "Tool 'now' not found in provided tools"),
+        ({"type": "any"}, "tool_choice may only be specified while providing tools"),
+    ],
+)
+async def test_a_hidden_tool_cannot_be_asked_for(choice: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidRequestError, match=text):
+        await ask("x", tools=[{**NOW, "defer_loading": True}], tool_choice=choice)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": 5},
+        {"type": "object", "properties": {"a": "text"}, "required": "a"},
+        {"type": "object", "anyOf": {"a": 1}, "enum": 5},
+        {"type": "object", "$defs": [], "items": "x"},
+        {"type": "object", "properties": {"a": {"type": "object", "properties": None}}},
+    ],
+)
+async def test_what_is_hardly_a_schema_still_makes_a_tool(schema: dict[str, Any]) -> None:
+    message = await ask(
+        "x", tools=[{"name": "f", "input_schema": schema}], tool_choice={"type": "any"}
+    )
+
+    assert [name for name, _ in calls(message)] == ["f"]
+
+
 async def test_a_reference_makes_a_deferred_tool_callable_and_shows_its_definition() -> None:
     find = {"name": "find_tools", "input_schema": {"type": "object"}}
     deferred = {**NOW, "description": "The time.", "defer_loading": True}

@@ -190,6 +190,16 @@ def test_input_leaves_while_it_is_written() -> None:
     assert sum(count > 0 for count in shown) > len(JSON_INPUT) - 5
 
 
+def test_a_schema_that_is_none_breaks_no_format() -> None:
+    tools = {"f": {"properties": 5}}
+    for format in FORMATS:
+        assert "body:" in format.rules({"f": json.dumps(tools["f"])}, end='"x"', many=True)
+    text = "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"
+    parser = OutputParser(Qwen3Coder(), tools, tags_are_tokens=False)
+
+    assert result([*parser.text(text), *parser.finish()]) == ("", [("f", {"a": "1"})])
+
+
 def test_without_tools_everything_is_text() -> None:
     parser = OutputParser(Hermes(), {}, tags_are_tokens=False)
 

@@ -10,7 +10,12 @@ from typing import Any
 from msgspec import UNSET
 
 from antiphon.engines.base import Constraint, EngineInfo, Tokenizer
-from antiphon.errors import InvalidRequestError, schema_not_compiled
+from antiphon.errors import (
+    InvalidRequestError,
+    schema_not_compiled,
+    tool_choice_without_tools,
+    unknown_tool_choice,
+)
 from antiphon.grammar.answers import Calls, CallSyntax, json_only, tag, with_calls
 from antiphon.grammar.json_schema import enforceable, rule
 from antiphon.grammar.matcher import GrammarError, Matcher, Vocabulary
@@ -65,6 +70,7 @@ class AnswerPlanner:
         answer = None
         if output is not None:
             answer = json.dumps(rule(enforceable(output[1], output[0], closed=True)))
+        _check_choice(request, tools)
         if not tools:
             constraint = self._compile(json_only(answer), output) if answer else None
             return AnswerPlan(constraint, parser, {})
@@ -125,6 +131,15 @@ class AnswerPlanner:
             if len(self._compiled) > GRAMMARS_MAX:
                 self._compiled.popitem(last=False)
         return compiled.fresh()
+
+
+def _check_choice(request: PromptParams, tools: Mapping[str, Offer]) -> None:
+    """A tool that is hidden cannot be asked for."""
+    choice = request.tool_choice
+    if isinstance(choice, ToolChoiceTool) and choice.name not in tools:
+        raise unknown_tool_choice(choice.name)
+    if isinstance(choice, ToolChoiceAny) and not tools:
+        raise tool_choice_without_tools()
 
 
 def callable_tools(request: PromptParams) -> dict[str, Offer]:

@@ -76,12 +76,14 @@ class _Copier:
                 continue  # an annotation, by the standard
             if name in _SCHEMA:
                 yield name, self.copy(value, here, depth + 1)
-            elif name in _SCHEMAS and isinstance(value, list):
-                copies = [self.copy(v, f"{here}.{i}", depth + 1) for i, v in enumerate(value)]
-                yield name, copies
-            elif name in _NAMED and isinstance(value, dict):
-                yield name, {k: self.copy(v, f"{here}.{k}", depth + 1) for k, v in value.items()}
-            else:
+            elif name in _SCHEMAS or name in _NAMED:  # what is no schema says nothing
+                if name in _SCHEMAS and isinstance(value, list):
+                    copies = [self.copy(v, f"{here}.{i}", depth + 1) for i, v in enumerate(value)]
+                    yield name, copies
+                elif name in _NAMED and isinstance(value, dict):
+                    pairs = value.items()
+                    yield name, {k: self.copy(v, f"{here}.{k}", depth + 1) for k, v in pairs}
+            elif name != "required" or isinstance(value, list):
                 yield name, value
 
     def _close(self, schema: dict[str, Any]) -> None:

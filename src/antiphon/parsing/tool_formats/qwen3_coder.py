@@ -36,8 +36,8 @@ class Qwen3Coder:
     def rules(self, schemas: Mapping[str, str], *, end: str, many: bool) -> str:
         lines = ["call: " + " | ".join(f"call_{index}" for index in range(len(schemas)))]
         for index, (name, schema) in enumerate(schemas.items()):
-            properties = json.loads(schema).get("properties") or {}
-            required = json.loads(schema).get("required") or []
+            decoded = json.loads(schema)
+            properties, required = properties_of(decoded), decoded.get("required") or []
             parts = []
             for number, (key, value) in enumerate(properties.items()):
                 rule = f"value_{index}_{number}"
@@ -48,6 +48,12 @@ class Qwen3Coder:
             head, tail = json.dumps(f"<function={name}>\n"), json.dumps("</function>")
             lines.append(f"call_{index}: {head} {' '.join(parts)} {tail}")
         return "\n".join([*lines, f'body: "\\n" call "\\n" {end}'])
+
+
+def properties_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Whatever a client calls a schema."""
+    properties = schema.get("properties")
+    return properties if isinstance(properties, dict) else {}
 
 
 def _value_rule(rule: str, schema: Any) -> str:
@@ -97,8 +103,7 @@ class Reader:
         return []
 
     def _value(self, key: str, text: str) -> str:
-        properties = self._tools[self._name or ""].get("properties") or {}
-        schema = properties.get(key)
+        schema = properties_of(self._tools[self._name or ""]).get(key)
         if schema is not None and not _is_text(schema):
             try:
                 return json.dumps(json.loads(text), ensure_ascii=False)
