@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,9 +36,11 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A stub server; yields the process and the lines it printed when it was ready."""
-    command = [*BASE, "serve", "--engine", "stub", "--port", "0", *arguments]
+def server(*arguments: str, files: int = 1024) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A stub server that may open `files` files unless it asks for more; yields the process and
+    the lines it printed when it was ready."""
+    under_limit = ["sh", "-c", f'ulimit -Sn {files}; exec "$0" "$@"']
+    command = [*under_limit, *BASE, "serve", "--engine", "stub", "--port", "0", *arguments]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -61,6 +63,21 @@ def test_it_says_when_it_is_ready_and_then_it_is() -> None:
 
     assert lines[1:] == [f"export ANTHROPIC_BASE_URL={url}", "export ANTHROPIC_API_KEY=antiphon"]
     assert health["status"] == "ok"
+
+
+def test_it_serves_more_clients_than_the_usual_limit_of_open_files() -> None:
+    request = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    with server(files=64) as (_, lines), ExitStack() as connections:
+        host, _, port = url_of(lines).removeprefix("http://").partition(":")
+        clients = [
+            connections.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            for _ in range(100)
+        ]
+        for client in clients:
+            client.sendall(request)
+        answers = [client.recv(15) for client in clients]
+
+    assert answers == [b"HTTP/1.1 200 OK"] * 100
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

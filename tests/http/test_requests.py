@@ -7,11 +7,15 @@ from functools import partial
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from antiphon.cli.serve import raise_file_limit
 from antiphon.engines.stub import StubEngine
 from antiphon.http.policy import Policy
+from antiphon.wire.content import TextBlock
+from antiphon.wire.events import Event, accumulate
 from tests.serving import answering, serving, stub_app
 
 
@@ -27,28 +31,34 @@ def echo(prompt: Sequence[int]) -> bytes:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_two_hundred_requests_at_once_each_get_their_own_answer(stream: bool) -> None:
+async def test_a_thousand_requests_at_once_each_get_their_own_answer(stream: bool) -> None:
+    raise_file_limit()  # both ends of every connection are in this process
+    questions = [f"question {number} {'x' * (number % 7)}".strip() for number in range(1000)]
     engine = StubEngine(slots=16, reply=echo)
-    async with (
-        serving(stub_app(engine)) as url,
-        httpx2.AsyncClient(base_url=url, timeout=60, limits=httpx2.Limits()) as client,
-    ):
+    async with serving(stub_app(engine)) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
 
-        async def ask(number: int) -> str:
-            text = f"question {number} " + "x" * (number % 7)
-            response = await client.post("/v1/messages", json=body(text, stream=stream))
-            assert response.status_code == 200, response.text
+        async def ask(question: str) -> str:
+            content = json.dumps(body(question, stream=stream)).encode()
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(
+                b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+                b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content)
+            )
+            writer.write(content)
+            answer = (await reader.read()).decode()
+            writer.close()
             if not stream:
-                return str(response.json()["content"][0]["text"])
-            lines = [line[6:] for line in response.text.splitlines() if line.startswith("data: ")]
-            deltas = [json.loads(line).get("delta", {}) for line in lines]
-            return "".join(delta.get("text", "") for delta in deltas)
+                return str(json.loads(answer.partition("\r\n\r\n")[2])["content"][0]["text"])
+            data = [line[6:] for line in answer.splitlines() if line.startswith("data: ")]
+            message = accumulate(msgspec.json.decode(line, type=Event) for line in data)
+            (block,) = message.content
+            assert isinstance(block, TextBlock)
+            return block.text
 
-        answers = await asyncio.gather(*(ask(number) for number in range(200)))
+        answers = await asyncio.gather(*map(ask, questions))
 
-    assert [answer.strip() for answer in answers] == [
-        f"question {number} {'x' * (number % 7)}".strip() for number in range(200)
-    ]
+    assert answers == questions
     assert engine.metrics()["running"] == 0
 
 

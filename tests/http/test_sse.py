@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from antiphon.errors import OverloadedError
-from antiphon.http.sse import race, respond
+from antiphon.http.sse import JOINED_BYTES_MAX, race, respond
 from antiphon.wire.content import TextBlock
 from antiphon.wire.events import ContentBlockStart, Event, MessageStart, Ping, sse
 from antiphon.wire.messages import Message, Usage
@@ -62,7 +62,33 @@ async def test_events_leave_in_order_and_a_ping_follows_the_first_block() -> Non
 
     assert client.sent[0]["status"] == 200
     assert client.body == sse(START) + sse(BLOCK) + sse(Ping()) + sse(BLOCK)
-    assert client.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert client.sent[-1]["more_body"] is False
+
+
+async def test_events_that_are_there_at_once_leave_at_once_and_wait_for_no_other() -> None:
+    wait = asyncio.Event()
+    client, source = Client(), Source(START, BLOCK, wait, BLOCK, BLOCK)
+    task = asyncio.create_task(respond(source.events(), client.send, request_id="r"))
+    while len(client.sent) < 2:
+        await asyncio.sleep(0)
+    assert client.body == sse(START) + sse(BLOCK) + sse(Ping())
+    wait.set()
+    await task
+
+    assert [message["body"] for message in client.sent[2:]] == [2 * sse(BLOCK)]
+
+
+async def test_a_stream_that_is_all_there_lets_others_run() -> None:
+    client, source = Client(), Source(START, *[BLOCK] * 10_000)
+    task = asyncio.create_task(respond(source.events(), client.send, request_id="r"))
+    turns = 0
+    while not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert client.body.count(b"event: content_block_start") == 10_000
+    assert turns > 50
+    assert max(len(message.get("body", b"")) for message in client.sent) < 2 * JOINED_BYTES_MAX
 
 
 async def test_an_error_before_the_first_event_is_raised_and_nothing_is_sent() -> None:

@@ -25,7 +25,7 @@ from antiphon.engines.base import Engine, Generation, SamplingParams
 from antiphon.errors import StartupError
 from antiphon.http.app import Status, create_app
 from antiphon.http.auth import KeyCheck
-from antiphon.http.connection import Connection
+from antiphon.http.connection import CONNECTIONS_MAX, Connection
 from antiphon.http.policy import Policy, allowed_hosts
 from antiphon.ids import NewId, generator
 from antiphon.observability import logs
@@ -40,6 +40,7 @@ from antiphon.storage.keys import KeyFile, KeyRing
 GRACE_S = 5  # how long running answers may go on after the first Ctrl-C
 CLOSE_S = 2  # and then, to send their error
 KEEP_ALIVE_S = 75  # idle connections; SDKs keep theirs in a pool
+FILES = CONNECTIONS_MAX + 200  # what the process itself has open included
 SWITCH_INTERVAL_S = 0.0005  # a busy Python thread otherwise makes an engine step 3 times as long
 
 
@@ -51,6 +52,7 @@ def serve(config: Config) -> int:
     """
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    raise_file_limit()
     logs.configure(verbose=config.verbose, format=config.log_format)
     keys = key_check(config)
     check_exposure(config, keys)
@@ -60,6 +62,20 @@ def serve(config: Config) -> int:
         print(summary(engine) if engine else f"antiphon {__version__}: scripted", file=sys.stderr)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Service(config, engine, router, listener, keys).run())
+
+
+def raise_file_limit(files: int = FILES) -> None:
+    """Let this process open `files` files, or as many as the system lets it: 1,024 is a common
+    default, and the connection that is one too many is closed without a word."""
+    if os.name != "posix":
+        return
+    import resource  # is only there
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        files = min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
 
 
 def key_check(config: Config) -> KeyCheck:

@@ -6,7 +6,7 @@ ours. Leaving cancels the work, which closes the generators down to the engine: 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -18,6 +18,7 @@ from antiphon.wire.resources import error_detail
 
 HOLD_S = 10.0  # headers wait this long for the first event, so that errors keep their status
 SEND_S = 120.0  # a client that takes nothing for so long has left, whatever its socket says
+JOINED_BYTES_MAX = 16 * 1024  # of events that are there at once; they go out together
 PING_S = 10.0  # silence after which a ping goes out; proxies give up after 30 to 60 s
 
 HEADERS = [
@@ -62,19 +63,25 @@ async def respond(
         held = await source.wait(hold_s)
         event = await source.take() if held else Ping()
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        has_pinged = False
+        body, has_pinged = b"", False
         while event is not None:
-            await _send_body(send, sse(event))
+            body += sse(event)
             if isinstance(event, ContentBlockStart) and not has_pinged:
                 has_pinged = True
-                await _send_body(send, sse(Ping()))  # as the API does (spec §6.2)
+                body += sse(Ping())  # as the API does (spec §6.2)
+            is_full = len(body) > JOINED_BYTES_MAX
+            if is_full or not source.is_ready():
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                body = b""
+            if is_full:
+                await asyncio.sleep(0)  # others have their turn, however much there is at once
             try:
                 event = await source.take() if await source.wait(ping_s) else Ping()
             except Exception as error:
                 detail = error_detail(_public(error, request_id))
-                await _send_body(send, sse(ErrorEvent(detail, request_id)))
+                body += sse(ErrorEvent(detail, request_id))
                 break
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 class _Source:
@@ -84,12 +91,22 @@ class _Source:
         self._events = events
         self._pending: asyncio.Future[Event | None] | None = None
 
-    async def wait(self, timeout_s: float) -> bool:
-        """Whether the next event, or the end or an error, is there within `timeout_s`."""
+    def is_ready(self) -> bool:
+        """Whether the next event, or the end or an error, is there without waiting for it."""
         if self._pending is None:
-            self._pending = asyncio.ensure_future(anext(self._events, None))
-        done, _ = await asyncio.wait({self._pending}, timeout=timeout_s)
-        return bool(done)
+            loop = asyncio.get_running_loop()
+            self._pending = asyncio.Task(self._next(), loop=loop, eager_start=True)
+        return self._pending.done()
+
+    async def _next(self) -> Event | None:
+        return await anext(self._events, None)
+
+    async def wait(self, timeout_s: float) -> bool:
+        """The same within `timeout_s`."""
+        if not self.is_ready():
+            assert self._pending is not None
+            await asyncio.wait({self._pending}, timeout=timeout_s)
+        return self.is_ready()
 
     async def take(self) -> Event | None:
         """The event that `wait` announced; None is the end. Raises what its making raised."""
@@ -120,10 +137,6 @@ def _bounded(send: Send) -> Send:
             await send(message)
 
     return bounded
-
-
-def _send_body(send: Send, body: bytes) -> Awaitable[None]:
-    return send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def _until_disconnect(receive: Receive) -> None:

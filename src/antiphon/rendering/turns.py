@@ -177,10 +177,11 @@ def merged(turns: Iterable[Turn]) -> list[Turn]:
                 groups.append(group)
                 group = []
         groups += [group] if group else []
-    return [
-        replace(group[-1], text=_joined(group[0].role, [turn.text for turn in group]))
-        for group in groups
-    ]
+    return [group[0] if len(group) == 1 else _as_one(group) for group in groups]
+
+
+def _as_one(group: Sequence[Turn]) -> Turn:
+    return replace(group[-1], text=_joined(group[0].role, [turn.text for turn in group]))
 
 
 def _joined(role: str, texts: Iterable[str]) -> str:
