@@ -5,6 +5,7 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 ARGS   ?=
+PEER   := 2026.10.11549
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -21,11 +22,15 @@ test: $(VENV)/.ready-dev  ## set up, check the code and pass all tests (one part
 fuzz: $(VENV)/.ready-dev  ## try EXAMPLES=20000 random requests of every kind
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(PYTHON) -m pytest tests/http/test_fuzz.py
 
-bench: $(VENV)/.ready-dev  ## measure against llama.cpp's server (fetches it)
-	$(PYTHON) -m bench.streams
-	$(PYTHON) -m bench.constrained
-	test -d .cache/bench || ($(PYTHON) -m venv .cache/bench && .cache/bench/bin/pip install --quiet xllamacpp)
+bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llama.cpp's server (network on the first run)
+	$(PYTHON) -m bench.streams --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.overhead --peer-python .cache/bench/bin/python
+	$(PYTHON) -m bench.constrained
+
+.cache/bench/.ready:
+	$(PYTHON) -m venv --clear .cache/bench
+	.cache/bench/bin/python -m pip install --quiet --disable-pip-version-check xllamacpp==$(PEER)
+	@touch $@
 
 format: $(VENV)/.ready-dev  ## put the code into the house format
 	$(PYTHON) -m ruff check --fix .

@@ -1,22 +1,33 @@
 """The peer: llama.cpp's own server (PyPI: xllamacpp) on a model, until it is ended.
 
-Runs in an environment of its own, see the Makefile: `python bench/llama_server.py MODEL.gguf`.
+Runs in an environment of its own, see the Makefile. It gets what Antiphon takes by itself: one pool
+of cells for all answers, and no thinking, so that both compute the same prompt.
 """
 
-import sys
+import argparse
 import time
 
 import xllamacpp
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("model")
+parser.add_argument("--port", type=int, required=True)
+parser.add_argument("--slots", type=int, required=True)
+parser.add_argument("--cells", type=int, required=True, help="tokens that the cache holds")
+parser.add_argument("--threads", type=int, default=-1, help="-1 leaves them to the server")
+arguments = parser.parse_args()
+
 params = xllamacpp.CommonParams()
-params.model.path = sys.argv[1]
-params.n_ctx = 8192
-params.n_parallel = 4
+params.model.path = arguments.model
+params.n_ctx = arguments.cells
+params.n_parallel = arguments.slots
 params.kv_unified = True
-params.cpuparams.n_threads = 1
-params.cpuparams_batch.n_threads = 1
+params.cpuparams.n_threads = arguments.threads
+params.cpuparams_batch.n_threads = arguments.threads
+params.default_template_kwargs = {"enable_thinking": "false"}
 params.hostnames = ["127.0.0.1"]
-params.port = int(sys.argv[2])
+params.port = arguments.port
+params.verbosity = 1  # errors
 server = xllamacpp.Server(params)
 print(f"listening on {server.listening_address}", flush=True)
 time.sleep(3600)

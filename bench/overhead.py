@@ -1,113 +1,203 @@
-"""What a server costs beside its model: one small request, and one whose prompt is all cached.
+"""What a server costs beside its model: one token, asked for again and again.
 
-    python -m bench.overhead --peer-python PATH [--rounds 5]
+    python -m bench.overhead --peer-python PATH [--rounds 10] [--threads 1]
 
-Antiphon and llama.cpp's own server on the built-in model, one thread each, taking turns, so that
-noise of the machine hits both. Ratios are Antiphon's over the peer's: below 1 is less.
+Antiphon and llama.cpp's own server on the built-in model, taking turns in every row, so that noise
+of the machine hits both; and Antiphon on its stub engine, which is what is left without a model.
+Ratios are Antiphon's over the peer's: below 1 is less. A ratio is the median of those of the
+rounds, whose lowest and highest stand beside it.
 """
 
 import argparse
-import http.client
+import contextlib
 import json
-import os
+import re
+import select
 import socket
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
+from statistics import median
 
-from bench.serving import antiphon, percentile, started, table
+from bench.serving import Running, antiphon, llama_server, percentile, table
 
-MODEL = Path(__file__).parents[1] / "src/antiphon/catalog/builtin/antiphon-demo.gguf"
-LONG = "Explain a monad, please, and then a functor. " * 100  # about 1,300 tokens of this model
+SLOTS = 8
+HEAD = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    request: bytes
+    clients: int = 1
+    count: int = 100  # requests of each client in one round
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn of one server: seconds of every answer, and of all of them."""
+
+    times: list[float]
+    wall_s: float
+
+    def figures(self) -> tuple[float, float, float]:
+        """p50 and p99 in milliseconds, answers a second."""
+        p50, p99 = (percentile(self.times, share) * 1000 for share in (0.5, 0.99))
+        return p50, p99, len(self.times) / self.wall_s
 
 
 class Client:
-    """One connection, opened again when the server has dropped it."""
+    """One connection, opened again when the server has dropped it. Bare, because an HTTP library
+    takes as long for a request as the servers do."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._connection = self._new()
         self.dropped = 0
+        self._connect()
 
-    def _new(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+    def _connect(self) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def post(self, body: bytes) -> float:
-        """Seconds until the answer was whole."""
+    def timed(self, request: bytes) -> float:
+        """Seconds until the answer was whole, those for a new connection included."""
         begun = time.perf_counter()
-        for _ in range(2):
-            try:
-                self._connection.request(
-                    "POST", "/v1/messages", body, {"content-type": "application/json"}
-                )
-                response = self._connection.getresponse()
-                content = response.read()
-                break
-            except (http.client.HTTPException, ConnectionError):
-                self.dropped += 1
-                self._connection.close()
-                self._connection = self._new()
-        assert response.status == 200, content[:300]
-        return time.perf_counter() - begun
+        answer = self.post(request)
+        took_s = time.perf_counter() - begun
+        if b" 200 " not in answer[:16] or b'"max_tokens"' not in answer:
+            raise SystemExit(f"not the answer that was asked for: {answer[:1000]!r}")
+        return took_s
+
+    def post(self, request: bytes) -> bytes:
+        is_readable, _, _ = select.select([self._socket], [], [], 0)
+        if not is_readable:  # before there is a request, only an end can be read
+            with contextlib.suppress(ConnectionError):
+                return self._exchange(request)
+        self.dropped += 1
+        self._socket.close()
+        self._connect()
+        return self._exchange(request)
+
+    def _exchange(self, request: bytes) -> bytes:
+        self._socket.sendall(request)
+        answer = b""
+        while not is_whole(answer):
+            if not (piece := self._socket.recv(65_536)):
+                raise ConnectionError("the server closed the connection")
+            answer += piece
+        return answer
 
 
-def body(prompt: str, *, stream: bool) -> bytes:
-    messages = [{"role": "user", "content": prompt}]
-    request = {"model": "m", "max_tokens": 1, "messages": messages, "stream": stream}
-    return json.dumps({**request, "temperature": 0}).encode()
+def is_whole(answer: bytes) -> bool:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if length := LENGTH.search(head):
+        return len(body) >= int(length[1])
+    return body.endswith(b"0\r\n\r\n")
 
 
-def requests_a_second(port: int, workers: int, count: int) -> float:
-    clients = [Client(port) for _ in range(workers)]
-    begun = time.perf_counter()
-    with ThreadPoolExecutor(workers) as pool:
-        for client in clients:
-            pool.submit(lambda c=client: [c.post(body("hi", stream=False)) for _ in range(count)])
-    return workers * count / (time.perf_counter() - begun)
+def request(messages: Sequence[tuple[str, str]], *, stream: bool = False) -> bytes:
+    document = {
+        "model": "m",
+        "max_tokens": 1,
+        "temperature": 0,
+        "stream": stream,
+        "messages": [{"role": role, "content": text} for role, text in messages],
+    }
+    body = json.dumps(document).encode()
+    return f"{HEAD}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def conversation(turns: int) -> list[tuple[str, str]]:
+    """About 46 tokens a turn; a question comes last."""
+    said = []
+    for number in range(turns):
+        said.append(("user", f"Explain step {number} of the plan, please, and then what follows."))
+        said.append(
+            ("assistant", f"Step {number} finds the song, and the river returns it slowly.")
+        )
+    return [*said, ("user", "And now?")]
+
+
+def cases() -> list[Case]:
+    small, streamed = request([("user", "hi")]), request([("user", "hi")], stream=True)
+    long = conversation(33)
+    return [
+        Case("small", small),
+        Case("small, streamed", streamed),
+        Case("small, 8 clients", small, clients=8, count=25),
+        Case("small, streamed, 8 clients", streamed, clients=8, count=25),
+        Case("long, cached", request(long)),
+        Case("long, cached, streamed", request(long, stream=True)),
+    ]
+
+
+class Measured:
+    """A server with its clients."""
+
+    def __init__(self, server: Running) -> None:
+        self._clients = [Client(server.port) for _ in range(SLOTS)]
+
+    @property
+    def dropped(self) -> int:
+        return sum(client.dropped for client in self._clients)
+
+    def prompt_tokens(self, request: bytes) -> int:
+        """As the server counts them, cached ones included."""
+        answer, _, _ = self._clients[0].post(request).partition(b"message_delta")
+        return sum(int(count) for count in re.findall(rb'input_tokens":\s*(\d+)', answer))
+
+    def turn(self, case: Case) -> Round:
+        clients = self._clients[: case.clients]
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(len(clients)) as pool:
+            times = pool.map(lambda c: [c.timed(case.request) for _ in range(case.count)], clients)
+            flat = [seconds for own in times for seconds in own]
+        return Round(flat, time.perf_counter() - begun)
+
+
+def rows(case: Case, rounds: dict[str, list[Round]]) -> list[Sequence[object]]:
+    """p50, p99 and rate of one case, a column for each server."""
+    lines: list[Sequence[object]] = []
+    of_rounds = {name: [one.figures() for one in own] for name, own in rounds.items()}
+    for index, label in enumerate(("p50", "p99", "answers/s")):
+        pairs = zip(of_rounds["antiphon"], of_rounds["llama-server"], strict=True)
+        ratios = [ours[index] / theirs[index] for ours, theirs in pairs]
+        middle = [median(one[index] for one in of_rounds[name]) for name in rounds]
+        shown = [f"{value:,.0f}" if index == 2 else f"{value:.2f} ms" for value in middle]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        lines.append((case.name, label, *shown[:2], f"{median(ratios):.2f}", spread, shown[2]))
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-python", required=True, help="an environment with xllamacpp")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=1, help="of both; 0: each one's own choice")
     arguments = parser.parse_args()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    peer = [arguments.peer_python, "bench/llama_server.py", str(MODEL), str(port)]
-    kinds = {
-        "one token": body("hi", stream=False),
-        "one token, streamed": body("hi", stream=True),
-        "one token, 1,300 of the prompt cached": body(LONG, stream=False),
-    }
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    rates: dict[str, list[float]] = defaultdict(list)
+    threads = ["--threads", str(arguments.threads)] if arguments.threads else []
+    rounds: dict[Case, dict[str, list[Round]]] = defaultdict(lambda: defaultdict(list))
     with (
-        antiphon("--threads", "1", "--slots", "4") as ours,
-        started(peer, r"listening on .*?:(\d+)", dict(os.environ)) as theirs,
+        antiphon("--slots", str(SLOTS), *threads) as ours,
+        llama_server(arguments.peer_python, "--slots", str(SLOTS), *threads) as theirs,
+        antiphon("--engine", "stub", "--slots", str(SLOTS)) as stub,
     ):
-        servers = {"antiphon": Client(ours.port), "llama-server": Client(theirs.port)}
-        for client in servers.values():
-            for content in kinds.values():
-                client.post(content)
-        for _ in range(arguments.rounds):
-            for name, client in servers.items():
-                for kind, content in kinds.items():
-                    times[name, kind] += [client.post(content) for _ in range(60)]
-            rates["antiphon"].append(requests_a_second(ours.port, 4, 40))
-            rates["llama-server"].append(requests_a_second(theirs.port, 4, 40))
-    rows = []
-    for kind in kinds:
-        a, b = times["antiphon", kind], times["llama-server", kind]
-        for share, label in ((0.5, "p50"), (0.99, "p99")):
-            x, y = percentile(a, share) * 1000, percentile(b, share) * 1000
-            rows.append((f"{kind}, {label}", f"{x:.1f} ms", f"{y:.1f} ms", f"{x / y:.2f}"))
-    x, y = percentile(rates["antiphon"], 0.5), percentile(rates["llama-server"], 0.5)
-    rows.append(("requests a second, 4 at a time", f"{x:.0f}", f"{y:.0f}", f"{x / y:.2f}"))
-    print(table(["", "antiphon", "llama-server", "ratio"], rows))
-    for name, client in servers.items():
-        print(f"{name} dropped the connection {client.dropped} times")
+        running = {"antiphon": ours, "llama-server": theirs, "no model": stub}
+        servers = {name: Measured(server) for name, server in running.items()}
+        for case in cases():
+            counts = {name: server.prompt_tokens(case.request) for name, server in servers.items()}
+            if counts["antiphon"] != counts["llama-server"]:
+                raise SystemExit(f"{case.name}: not the same prompt, {counts}")
+            for _ in range(arguments.rounds):
+                for name, server in servers.items():
+                    rounds[case][name].append(server.turn(case))
+    head = ["one token", "", "antiphon", "llama-server", "ratio", "in rounds", "stub engine"]
+    print(table(head, [line for case in cases() for line in rows(case, rounds[case])]))
+    print(f"\nLong: {counts['antiphon']:,} tokens. Dropped connections: ", end="")
+    print(", ".join(f"{name} {server.dropped}" for name, server in servers.items()))
 
 
 if __name__ == "__main__":

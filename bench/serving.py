@@ -3,12 +3,17 @@
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 PYTHON = sys.executable
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "src/antiphon/catalog/builtin/antiphon-demo.gguf"
+CELLS = 16_384  # of the cache: what Antiphon gives this model with 8 slots
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,18 @@ def antiphon(*arguments: str) -> Iterator[Running]:
     command = [PYTHON, "-m", "antiphon", "serve", "--port", "0", *arguments]
     environment = {**os.environ, "ANTIPHON_CONFIG": os.devnull, "ANTIPHON_DATA_DIR": "/dev/null/x"}
     with started(command, r"ready: http://[\d.]+:(\d+)", environment) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def llama_server(python: str, *arguments: str) -> Iterator[Running]:
+    """The peer on the built-in model and a free port, run by `python`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = Path(__file__).with_name("llama_server.py")
+    command = [python, str(script), str(MODEL), "--port", str(port), "--cells", str(CELLS)]
+    with started([*command, *arguments], r"listening on .*?:(\d+)", dict(os.environ)) as running:
         yield running
 
 

@@ -1,6 +1,6 @@
 """Train the built-in model: one command, one run, resumable; the same seed gives the same data.
 
-    python train.py --tokens 50e6        # writes work/model.pt; start it again to go on
+    python train.py --tokens 40e6        # writes work/model.pt; start it again to go on
 
 Copying comes first and most, because it is learned last; the learning rate falls to zero over the
 last 40 %, which is where the accuracy comes from; rows as long as the context come in the last
@@ -186,7 +186,7 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=float, default=50e6, help="length of the run")
+    parser.add_argument("--tokens", type=float, default=40e6, help="length of the run")
     parser.add_argument("--minutes", type=float, help="stop then, and go on when started again")
     parser.add_argument("--out", type=Path, default=WORK / "model.pt")
     arguments = parser.parse_args()
