@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
-import httpx
+import httpx2
 import pytest
 
 from tests.cli.test_serve import server, url_of
@@ -29,7 +29,7 @@ def url() -> Iterator[str]:
 
 def computed(url: str) -> int:
     """Prompt tokens that were not in the cache, of all requests so far."""
-    text = httpx.get(f"{url}/metrics").text
+    text = httpx2.get(f"{url}/metrics").text
     counts = dict(re.findall(r'^antiphon_tokens_total{kind="(\w+)"} (\d+)', text, re.MULTILINE))
     return int(counts.get("input", 0)) - int(counts.get("reused", 0))
 
