@@ -210,7 +210,7 @@ def test_what_leaves_is_summarised(talk: StartTalk) -> None:
     one = talk(budget=Budget(window=400, policy="summarise"), max_tokens=40)
     fill(one, 20)
 
-    assert one.chat.messages[0]["content"] == (
+    assert one.chat.messages[0]["content"][0]["text"] == (
         "Notes on the earlier part of this conversation:\nThe user is called Ann."
     )
     assert sum("Condense" in str(request["messages"]) for request in requests(one)) >= 1
