@@ -12,8 +12,6 @@ COUNTS = (
     "cache_creation_input_tokens",
     "cache_read_input_tokens",
 )
-# What cannot be last in an answer that is sent back: it waits for something that did not come.
-UNFINISHED = ("thinking", "redacted_thinking", "server_tool_use", "mcp_tool_use")
 
 
 def reply_of(message: Any) -> Reply:
@@ -52,11 +50,7 @@ def output_tokens_max(reply: Reply) -> int:
 
 
 def kept_blocks(reply: Reply) -> list[Block]:
-    """What of an answer is history. Calls that will not be run, because the answer was cut or
-    stopped for another reason, would never be answered; nor can thinking stand last."""
-    blocks = list(reply.blocks)
-    if reply.stop_reason != "tool_use":
-        blocks = [block for block in blocks if block["type"] != "tool_use"]
-    while blocks and not reply.complete and blocks[-1]["type"] in UNFINISHED:
-        blocks.pop()
-    return blocks
+    """What of an answer is history: calls that will not be run, because the answer was cut or
+    stopped for another reason, would never be answered."""
+    is_calling = reply.stop_reason == "tool_use"
+    return [block for block in reply.blocks if is_calling or block["type"] != "tool_use"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from antiphon.conversation.answers import output_tokens_max, reply_of
 from antiphon.conversation.budget import (
+    BYTES_PER_TOKEN,
     MESSAGE_TOKENS,
     leaving,
     size,
@@ -16,7 +17,14 @@ from antiphon.conversation.budget import (
 from antiphon.conversation.errors import OverBudgetError
 from antiphon.conversation.state import State, result_text, sent
 from antiphon.conversation.steps import Count, Create, Settings, Steps, Window
-from antiphon.conversation.summary import NOTES_TOKENS_MAX, PIECES_MAX, pieces, question
+from antiphon.conversation.summary import (
+    NOTES_TOKENS_MAX,
+    PIECE_BYTES_MIN,
+    PIECES_MAX,
+    pieces,
+    question,
+    transcript_bytes,
+)
 from antiphon.conversation.tree import (
     Message,
     blocks_of,
@@ -26,6 +34,7 @@ from antiphon.conversation.tree import (
 )
 
 TOOLS_TOKENS_MAX = 1_024  # of what a chat template explains about tools, whatever they are
+UNLIKE = 1.5  # a part of a conversation has at most so many times the tokens per byte of the whole
 CUTS_MAX = 4  # attempts at making a result fit
 UNSUPPORTED = (404, 405, 501)  # statuses of a server that cannot do what was asked
 
@@ -58,14 +67,19 @@ class Fitting:
         if self._at_most(state) <= budget.high * room:
             return state
         tokens = yield from self._count(state)
-        if tokens <= (room if budget.policy == "refuse" else budget.high * room):
-            return state
         if budget.policy == "refuse":
-            raise OverBudgetError(f"{tokens} tokens do not fit into {room}.")
-        state, tokens_max = yield from self._trim(state, tokens, room)
-        if tokens_max <= room:
+            if tokens > room:
+                raise OverBudgetError(f"{tokens} tokens do not fit into {room}.")
             return state
-        tokens = yield from self._count(state)
+        mark = int(budget.high * room)
+        while tokens > mark:
+            trimmed, tokens_max = yield from self._trim(state, tokens, room)
+            if trimmed is state:
+                break
+            state, mark = trimmed, room
+            if tokens_max <= room:
+                return state
+            tokens = yield from self._count(state)
         return state if tokens <= room else (yield from self._cut(state, tokens, room))
 
     # Counting ---------------------------------------------------------------------------------
@@ -90,31 +104,31 @@ class Fitting:
         return self._estimate(state)
 
     def _at_most(self, state: State) -> int:
-        new, known = self._new(state)
-        return known + sum(map(size_max, new))
+        """No server counts more."""
+        if state.tokens is not None:
+            return state.tokens + size_max(sent(state)[-1])
+        fixed = text_bytes([self._settings.system or "", *self._settings.tools])
+        fixed += TOOLS_TOKENS_MAX if self._settings.tools else 0
+        return fixed + sum(map(size_max, sent(state)))
 
     def _estimate(self, state: State) -> int:
-        new, known = self._new(state)
-        return known + sum(map(size, new))
-
-    def _new(self, state: State) -> tuple[list[Message], int]:
-        """Messages whose tokens are not known, and the most that the rest of the prompt has."""
-        messages = sent(state)
         if state.tokens is not None:
-            return messages[-1:], state.tokens
+            return state.tokens + size(sent(state)[-1])
         fixed = text_bytes([self._settings.system or "", *self._settings.tools])
-        return messages, fixed + bool(self._settings.tools) * TOOLS_TOKENS_MAX
+        return fixed // BYTES_PER_TOKEN + sum(map(size, sent(state)))
 
     # Making room ------------------------------------------------------------------------------
 
     def _trim(self, state: State, tokens: int, room: int) -> Steps[tuple[State, int]]:
-        """Without the oldest exchanges; and the most tokens that are left."""
-        found = leaving(state, tokens, int(self._settings.budget.low * room))
+        """Without the oldest exchanges, and the most tokens that are left; the same state if
+        nothing may leave."""
+        budget = self._settings.budget
+        found = leaving(state, tokens, int(budget.low * room))
         if not found.messages:
             return state, tokens
         notes, notes_tokens_max = state.notes, 0
-        if self._settings.budget.policy == "summarise":
-            tokens_per_byte = tokens / max(1, text_bytes(sent(state)))
+        if budget.policy == "summarise":
+            tokens_per_byte = min(1.0, UNLIKE * tokens / transcript_bytes(sent(state)))
             notes, notes_tokens_max = yield from self._condense(
                 notes, found.messages, tokens_per_byte
             )
@@ -128,7 +142,11 @@ class Fitting:
         When the model gives none, what there was stays, and the messages just leave."""
         assert self._window is not None
         max_tokens = min(NOTES_TOKENS_MAX, self._window // 8)
-        size_bytes_max = max(200, int(self._window / 2 / max(tokens_per_byte, 0.05)))
+        of_notes = max(max_tokens, int(len(notes.encode()) * tokens_per_byte))
+        room = self._window - max_tokens - of_notes - MESSAGE_TOKENS
+        size_bytes_max = int(room / tokens_per_byte) - len(question("-", ""))
+        if size_bytes_max < PIECE_BYTES_MIN:
+            return notes, 0
         tokens_max = 0
         for piece in pieces(messages, size_bytes_max)[-PIECES_MAX:]:
             asked: Message = {"role": "user", "content": question(notes, piece)}
@@ -139,7 +157,8 @@ class Fitting:
             reply = reply_of(message)
             self._used(reply.usage)
             if reply.text.strip():
-                notes, tokens_max = reply.text.strip(), MESSAGE_TOKENS + output_tokens_max(reply)
+                notes = reply.text.strip()
+                tokens_max = MESSAGE_TOKENS + (output_tokens_max(reply) or len(notes.encode()))
         return notes, tokens_max
 
     def _cut(self, state: State, tokens: int, room: int) -> Steps[State]:

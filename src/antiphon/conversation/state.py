@@ -22,6 +22,7 @@ from antiphon.conversation.tree import (
 )
 
 NOTES = "Notes on the earlier part of this conversation:\n"
+NEVER_LAST = ("thinking", "redacted_thinking", "server_tool_use", "mcp_tool_use")
 MARKS_MAX = 4  # cache breakpoints that the API takes in one request
 
 
@@ -106,9 +107,13 @@ def kept(state: State) -> Iterator[tuple[int, Message]]:
 
 
 def _shown(message: Message, chars: int | None) -> list[Mapping[str, Any]]:
+    """What of a message is sent. A model may say nothing, or think and say nothing, but the API
+    does not take that back."""
     blocks = blocks_of(message)
-    if message["role"] == "assistant":  # a model may say nothing, but the API does not take it back
+    if message["role"] == "assistant":
         blocks = [b for b in blocks if b.get("type") != "text" or b["text"].strip()]
+        while blocks and blocks[-1].get("type") in NEVER_LAST:
+            blocks.pop()
     if chars is not None:
         blocks = [_cut(b, chars) if b.get("type") == "tool_result" else b for b in blocks]
     return blocks

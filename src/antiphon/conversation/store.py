@@ -106,7 +106,7 @@ class Store:
         with self._reading() as connection:
             found = list(_entries(connection)) if connection else []
         found = [entry for entry in found if entry.id.startswith(prefix.lower().strip())]
-        if len(found) == 1 or (found and found[0].id == prefix):
+        if len(found) == 1:
             return found[0]
         if not found:
             raise StoreError(f"There is no conversation '{prefix}'.")
@@ -180,11 +180,12 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """None where there is no file yet."""
+        """What others write meanwhile is not seen. None where there is no file yet."""
         if not self.path.exists():
             yield None
             return
-        with self._connection() as connection:
+        with self._connection() as connection, connection:
+            connection.execute("BEGIN")
             yield connection
 
     @contextmanager

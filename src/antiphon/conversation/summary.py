@@ -8,6 +8,7 @@ from antiphon.conversation.state import result_text
 from antiphon.conversation.tree import Message, blocks_of
 
 NOTES_TOKENS_MAX = 400
+PIECE_BYTES_MIN = 100  # in a window without room for so many, nothing is condensed
 PIECES_MAX = 8  # of what leaves at once; what is older than they are is dropped
 SUMMARISE = (
     "Condense the conversation below into notes that let you continue it: facts, names, numbers, "
@@ -20,6 +21,10 @@ def question(notes: str, piece: str) -> str:
     """What the model is asked; earlier notes are condensed with what comes behind them."""
     before = f"{UPDATE}\n{notes}\n\n" if notes else ""
     return f"{SUMMARISE}\n\n{before}The conversation:\n{piece}"
+
+
+def transcript_bytes(messages: Sequence[Message]) -> int:
+    return 1 + sum(len(line.encode()) for line in _lines(messages))
 
 
 def pieces(messages: Sequence[Message], size_bytes_max: int) -> list[str]:
