@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -195,11 +196,18 @@ def test_tools_are_called_and_their_errors_are_told(talk: StartTalk) -> None:
     assert requests(one)[0]["tools"][0]["name"] == "get_weather"
 
 
+def without_ids(messages: Any) -> str:
+    return re.sub(r"toolu_\w+", "toolu", json.dumps(messages))
+
+
 def test_a_stream_has_the_text_around_calls_and_of_continuations(talk: StartTalk) -> None:
     one = talk(tools=[get_weather])
     *pieces, reply = one.stream("How is the weather?")
     assert "".join(pieces) == "Let me look.\n\nTake sunglasses."
     assert [message["role"] for message in reply.messages] == ["user", "assistant"] * 2
+    assert without_ids(reply.messages) == without_ids(
+        talk(tools=[get_weather]).say("How is the weather?").messages
+    )
 
     other = talk(max_tokens=2, on_truncated="continue")
     *pieces, reply = other.stream("spaces")

@@ -16,10 +16,10 @@ COUNTS = (
 
 def reply_of(message: Any) -> Reply:
     """`message` is the client's object; blocks keep exactly what the server sent."""
-    blocks = [plain(block.to_dict(warnings=False)) for block in message.content]
+    blocks = plain(message.content)
     for block in blocks:
         block.pop("parsed_output", None)  # the client adds it when it parses
-    return Reply(blocks, message.stop_reason, plain(message.usage.to_dict(warnings=False)))
+    return Reply(blocks, message.stop_reason, plain(message.usage))
 
 
 def add_usage(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

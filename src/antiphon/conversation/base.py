@@ -150,6 +150,12 @@ class BaseConversation:
         return self._history.state.tokens
 
     @property
+    def window(self) -> int | None:
+        """Tokens of the model's context; None as long as no turn has asked for it, or if the server
+        does not say."""
+        return self._history.window
+
+    @property
     def usage(self) -> dict[str, int]:
         """Tokens of all requests so far, also of those whose answers were not kept."""
         return dict(self._history.usage)

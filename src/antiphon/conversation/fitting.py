@@ -1,6 +1,6 @@
 """Making room before a request: counting, dropping, condensing, cutting results of tools."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,7 @@ UNSUPPORTED = (404, 405, 501)  # statuses of a server that cannot do what was as
 class Fitting:
     """For one conversation. `used` is called with the usage of requests made here."""
 
-    def __init__(self, settings: Settings, used: Any) -> None:
+    def __init__(self, settings: Settings, used: Callable[[Mapping[str, Any]], None]) -> None:
         self._settings = settings
         self._used = used
         self._window = settings.budget.window
@@ -81,6 +81,11 @@ class Fitting:
                 return state
             tokens = yield from self._count(state)
         return state if tokens <= room else (yield from self._cut(state, tokens, room))
+
+    @property
+    def window(self) -> int | None:
+        """Tokens, as far as it is known yet."""
+        return self._window
 
     # Counting ---------------------------------------------------------------------------------
 

@@ -97,6 +97,10 @@ class History:
         return replace(self.state.previous, tokens=None)  # was counted for settings of that time
 
     @property
+    def window(self) -> int | None:
+        return self._fitting.window
+
+    @property
     def is_busy(self) -> bool:
         return self._is_busy
 

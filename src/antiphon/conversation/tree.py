@@ -65,8 +65,8 @@ def plain(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
+    if hasattr(value, "model_dump"):  # what a client got: exactly what the server sent
+        return value.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
     if isinstance(value, os.PathLike):
         value = Path(value).read_bytes()
     elif hasattr(value, "read"):
