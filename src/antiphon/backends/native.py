@@ -4,7 +4,7 @@ request → Prompt, AnswerPlan → TokenChunk … → text and tags → pieces �
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from itertools import groupby
 
@@ -21,10 +21,12 @@ from antiphon.parsing.message_stream import MessageStream
 from antiphon.parsing.stop_sequences import StopSequences
 from antiphon.parsing.tool_formats.base import CallInput, CallStart, Piece, TextPiece, ToolFormat
 from antiphon.rendering.renderer import Prompt, Renderer
+from antiphon.wire.content import ToolUseBlock
 from antiphon.wire.events import Event
 from antiphon.wire.messages import (
     CountTokens,
     CreateMessage,
+    Message,
     PromptParams,
     StopReason,
     TokenCount,
@@ -68,14 +70,16 @@ class NativeBackend:
     ) -> AsyncGenerator[Event]:
         """See `backends.base.Backend.stream`."""
         reject_unsupported(request)
-        prompt = await self._off_the_loop(request, self._prompt)
+        owner = context.principal
+        prompt = await self._off_the_loop(request, lambda request: self._prompt(request, owner))
         plan = await self._plan(request)
         job = Generation(
             prompt.token_ids, self._sampling(request), request.max_tokens, plan.constraint
         )
         stream = MessageStream(self._new_id("msg"), request.model)
         detokenizer = Detokenizer(self._engine.tokenizer.token_bytes)
-        answer = _Answer(stream, plan, detokenizer, request, self._silent, self._new_id)
+        ends = self._engine.info.end_of_generation
+        answer = _Answer(stream, plan, detokenizer, request, self._silent, ends, self._new_id)
         input_tokens = len(prompt.token_ids)
 
         async with aclosing(self._engine.generate(job)) as chunks:
@@ -93,16 +97,29 @@ class NativeBackend:
                     break
         assert answer.stop_reason is not None, "the engine ended without a reason"
         usage = Usage(input_tokens=input_tokens, output_tokens=answer.output_tokens)
-        for event in stream.finish(answer.stop_reason, answer.stop_sequence, usage):
+        ending = stream.finish(answer.stop_reason, answer.stop_sequence, usage)
+        self._remember(prompt, stream.message(), answer.token_ids, owner)
+        for event in ending:
             yield event
 
     async def count_tokens(self, request: CountTokens, context: RequestContext) -> TokenCount:
         reject_unsupported(request)
-        prompt = await self._off_the_loop(request, self._prompt)
+        owner = context.principal
+        prompt = await self._off_the_loop(request, lambda request: self._prompt(request, owner))
         return TokenCount(input_tokens=len(prompt.token_ids))
 
     async def models(self) -> list[ModelInfo]:
         return [self._model]
+
+    def _remember(
+        self, prompt: Prompt, message: Message, token_ids: Sequence[int], owner: str
+    ) -> None:
+        """What the client will send back is to be the same tokens again. A call that was cut short
+        cannot be sent back."""
+        calls = [block for block in message.content if isinstance(block, ToolUseBlock)]
+        if calls and message.stop_reason != "tool_use":
+            return
+        self._renderer.remember(prompt, message.content, token_ids, owner)
 
     async def _plan(self, request: CreateMessage) -> AnswerPlan:
         """Schemas compile in a thread: a large one takes long."""
@@ -116,12 +133,12 @@ class NativeBackend:
             return await asyncio.to_thread(work, request)
         return work(request)
 
-    def _prompt(self, request: PromptParams) -> Prompt:
+    def _prompt(self, request: PromptParams, owner: str) -> Prompt:
         """
         Raises:
             InvalidRequestError: the template refuses the request, or it does not fit.
         """
-        prompt = self._renderer.render(request)
+        prompt = self._renderer.render(request, owner)
         longest = self._engine.info.context_len - 1  # room for one token of the answer
         if isinstance(request, CreateMessage) and len(prompt.token_ids) > longest:
             raise prompt_too_long(len(prompt.token_ids), longest)
@@ -148,6 +165,7 @@ class _Answer:
         detokenizer: Detokenizer,
         request: CreateMessage,
         silent: frozenset[int],
+        ends: frozenset[int],
         new_id: NewId,
     ) -> None:
         self._stream = stream
@@ -156,9 +174,11 @@ class _Answer:
         self._detokenizer = detokenizer
         self._stops = StopSequences(_given(request.stop_sequences, []))
         self._silent = silent
+        self._ends = ends
         self._new_id = new_id
         self._has_called = False
         self.output_tokens = 0  # every kept token, the end-of-turn token included
+        self.token_ids: list[int] = []  # without it
         self.stop_reason: StopReason | None = None
         self.stop_sequence: str | None = None
 
@@ -167,6 +187,8 @@ class _Answer:
         shown: list[Piece] = []
         for token_id in token_ids:
             self.output_tokens += 1
+            if token_id not in self._ends:
+                self.token_ids.append(token_id)
             if token_id in self._tags:
                 shown += self._scan(self._parser.tag(self._tags[token_id]))
             elif token_id not in self._silent:

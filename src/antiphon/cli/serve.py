@@ -35,6 +35,7 @@ from antiphon.rendering.chat_template import CHATML, ChatTemplate
 from antiphon.rendering.profiles import probe
 from antiphon.rendering.prompt_safety import PromptEncoder
 from antiphon.rendering.renderer import Renderer
+from antiphon.rendering.replay import ReplayMap
 from antiphon.storage.keys import KeyFile, KeyRing
 
 GRACE_S = 5  # how long running answers may go on after the first Ctrl-C
@@ -165,7 +166,12 @@ def assemble(config: Config, engine: Engine, new_id: NewId) -> Router:
     )
     source = info.chat_template or CHATML
     tool_format = format_of(source) or GENERIC
-    renderer = Renderer(probe(template), PromptEncoder(engine.tokenizer), begin_id=info.begin_id)
+    renderer = Renderer(
+        probe(template),
+        PromptEncoder(engine.tokenizer),
+        begin_id=info.begin_id,
+        replays=ReplayMap(),
+    )
     path = models.model_path(config.model) if config.engine == "llamacpp" else None
     name = models.model_id(config.model) if path else info.model_name
     model = models.model_info(

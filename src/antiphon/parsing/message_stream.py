@@ -1,10 +1,11 @@
 """The only writer of block indexes: pieces of an answer in, legal stream events out.
 
-Every event passes `StreamState`, so an illegal stream is an assertion here and never bytes.
+Every event passes the tables, so an illegal stream is an assertion here and never bytes.
 """
 
 from antiphon.wire.content import ContentBlock, TextBlock, ThinkingBlock, ToolUseBlock
 from antiphon.wire.events import (
+    Accumulator,
     ContentBlockDelta,
     ContentBlockStart,
     ContentBlockStop,
@@ -17,7 +18,6 @@ from antiphon.wire.events import (
     MessageStop,
     SignatureDelta,
     StopDelta,
-    StreamState,
     TextDelta,
     ThinkingDelta,
 )
@@ -35,7 +35,7 @@ class MessageStream:
     def __init__(self, message_id: str, model: str) -> None:
         self._message_id = message_id
         self._model = model
-        self._state = StreamState()
+        self._told = Accumulator()
         self._blocks = 0  # started so far
         self._open: type[ContentBlock] | None = None  # the block that takes deltas
 
@@ -92,6 +92,10 @@ class MessageStream:
         events += [MessageDelta(StopDelta(stop_reason, stop_sequence), totals), MessageStop()]
         return self._checked(events)
 
+    def message(self) -> Message:
+        """What has been answered; after `finish` only."""
+        return self._told.message()
+
     def _ensure(self, block: ContentBlock) -> list[Event]:
         """Events after which a block of this kind is open."""
         if self._open is type(block):
@@ -114,5 +118,5 @@ class MessageStream:
 
     def _checked(self, events: list[Event]) -> list[Event]:
         for event in events:
-            self._state.apply(event)
+            self._told.add(event)
         return events

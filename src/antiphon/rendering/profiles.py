@@ -6,6 +6,7 @@ from typing import Any
 
 from antiphon.errors import InvalidRequestError
 from antiphon.rendering.chat_template import ChatTemplate
+from antiphon.rendering.opening import Opening, opening, shows_answers_whole
 
 MARK = "antiphon-probe-4711"
 CALL_TAGS = ("<tool_call>", "</tool_call>")
@@ -28,6 +29,8 @@ class ModelProfile:
     knows_tools: bool = False  # definitions, calls and results
     arguments_as_text: bool = False  # calls want their arguments as a string of JSON
     call_tags: tuple[str, str] = CALL_TAGS  # for templates that know no tools
+    opening: Opening | None = None
+    shows_answers_whole: bool = False  # calls included, as the model wrote them
 
 
 def probe(template: ChatTemplate) -> ModelProfile:
@@ -40,6 +43,8 @@ def probe(template: ChatTemplate) -> ModelProfile:
         _system_turns(template),
         knows_tools=takes_objects or takes_text,
         arguments_as_text=takes_text and not takes_objects,
+        opening=opening(template),
+        shows_answers_whole=shows_answers_whole(template),
     )
 
 

@@ -45,13 +45,16 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, continues: bool = False) -> list[int]: ...
 
+    def token_bytes(self, token_id: int) -> bytes: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Sentinels:
-    """The two noncharacters of one request."""
+    """The noncharacters of one request. `splice` stands where token ids are put in later."""
 
     cut: str
     edge: str
+    splice: str
 
     def strip(self, text: str) -> str:
         return text.replace(self.cut, "").replace(self.edge, "")
@@ -79,12 +82,12 @@ class PromptEncoder:
         self._lock = Lock()
 
     def sentinels(self, texts: Iterable[str]) -> Sentinels:
-        """Choose two noncharacters that occur in none of `texts`."""
+        """Choose noncharacters that occur in none of `texts`."""
         used = set().union(*(set(text).intersection(NONCHARACTERS) for text in texts))
         free = [char for char in NONCHARACTERS if char not in used]
-        if len(free) < 2:
+        if len(free) < 3:
             raise InvalidRequestError("messages: the text uses every noncharacter of Unicode")
-        return Sentinels(cut=free[0], edge=free[1])
+        return Sentinels(cut=free[0], edge=free[1], splice=free[2])
 
     def protect(self, text: str, sentinels: Sentinels) -> str:
         """Mark everything in a caller's text that is, or could become, a special token."""
@@ -101,17 +104,36 @@ class PromptEncoder:
                 return text[: len(text) - len(body)] + sentinels.edge + body
         return text
 
-    def encode(self, rendered: str, sentinels: Sentinels) -> list[int]:
-        """Token ids of a rendered prompt, sentinels removed."""
+    def encode(self, rendered: str, sentinels: Sentinels, *, continues: bool = False) -> list[int]:
+        """Token ids of a rendered prompt, sentinels removed. `continues`: it goes on after plain
+        text."""
         ids: list[int] = []
         position = 0
         for match in self._special.finditer(rendered):
-            ids += self._encode_run(rendered[position : match.start()], sentinels)
+            run = rendered[position : match.start()]
+            ids += self._encode_run(run, sentinels, continues=continues and not position)
             ids.append(self._ids[match[0]])
             position = match.end()
-        return ids + self._encode_run(rendered[position:], sentinels)
+        run = rendered[position:]
+        return ids + self._encode_run(run, sentinels, continues=continues and not position)
 
-    def _encode_run(self, run: str, sentinels: Sentinels) -> list[int]:
+    def cut(self, ids: Sequence[int], text: str) -> list[int]:
+        """Those of `ids` that spell `text`, which they begin with; what the last of them says
+        beyond its end is left out by spelling the rest anew."""
+        wanted = text.encode()
+        kept = length = 0
+        for token in ids:
+            piece = self._tokenizer.token_bytes(token)
+            if not wanted.startswith(piece, length):
+                break
+            kept, length = kept + 1, length + len(piece)
+        while kept and wanted[length : length + 1] and wanted[length] & 0xC0 == 0x80:
+            kept -= 1  # in the middle of a character
+            length -= len(self._tokenizer.token_bytes(ids[kept]))
+        rest = wanted[length:].decode()
+        return [*ids[:kept], *(self._tokenizer.encode(rest, continues=True) if rest else [])]
+
+    def _encode_run(self, run: str, sentinels: Sentinels, *, continues: bool) -> list[int]:
         """Text between special tokens. The edge cuts too where, without it, a special token
         would stand in the text: a tokeniser may know user-defined tokens even in plain text."""
         joined = run.replace(sentinels.edge, "")
@@ -120,7 +142,7 @@ class PromptEncoder:
         ids: list[int] = []
         for part in joined.split(sentinels.cut):
             if part:
-                ids += self._encode_plain(part, continues=bool(ids))
+                ids += self._encode_plain(part, continues=continues or bool(ids))
         return ids
 
     def _encode_plain(self, text: str, *, continues: bool) -> list[int]:

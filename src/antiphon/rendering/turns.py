@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+from antiphon.rendering.replay import Part
 from antiphon.rendering.tools import definition
 from antiphon.wire.content import (
     BrowserStateBlock,
@@ -43,12 +44,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`result_of` is the call that a turn of role `tool` answers."""
+    """`result_of` is the call that a turn of role `tool` answers. `said` is what an assistant said
+    block by block, to find it again as tokens (`replay.py`)."""
 
     role: str  # system, user, assistant, tool
     text: str
     calls: tuple[Call, ...] = field(default=())
     result_of: Call | None = None
+    said: tuple[Part, ...] = field(default=())
 
 
 def conversation(request: PromptParams) -> list[Turn]:
@@ -92,10 +95,11 @@ class _Speaker:
     def turns(self, message: MessageParam) -> Iterator[Turn]:
         """One message may be several turns: text behind a call, and every result."""
         if isinstance(message.content, str):
-            yield Turn(message.role, message.content)
+            yield Turn(message.role, message.content, said=(("text", message.content),))
             return
         texts: list[str] = []
         calls: list[Call] = []
+        said = said_in(message.content)
         for block in message.content:
             if isinstance(block, ToolUseBlock):
                 call = self._calls[block.id] = Call(block.id, block.name, block.input)
@@ -105,11 +109,11 @@ class _Speaker:
                 yield Turn("tool", self._result_text(block), result_of=call)
             elif text := _text_of(block):
                 if calls:  # text behind a call begins a turn of its own
-                    yield Turn(message.role, _joined(message.role, texts), tuple(calls))
-                    texts, calls = [], []
+                    yield Turn(message.role, _joined(message.role, texts), tuple(calls), said=said)
+                    texts, calls, said = [], [], ()
                 texts.append(text)
         if texts or calls or not message.content:
-            yield Turn(message.role, _joined(message.role, texts), tuple(calls))
+            yield Turn(message.role, _joined(message.role, texts), tuple(calls), said=said)
 
     def _result_text(self, block: ToolResultBlock) -> str:
         content = block.content
@@ -127,6 +131,17 @@ class _Speaker:
             return json.dumps(definition(self._tools[part.tool_name]), ensure_ascii=False)
         assert not isinstance(part, BrowserStateBlock), "the backend rejects it"
         return _text_of(part)
+
+
+def said_in(blocks: Iterable[object]) -> tuple[Part, ...]:
+    """What an assistant's blocks say, for `replay.meaning`."""
+    parts: list[Part] = []
+    for block in blocks:
+        if isinstance(block, TextBlock):
+            parts.append(("text", block.text))
+        elif isinstance(block, ToolUseBlock):
+            parts.append(("call", block.name, block.input))
+    return tuple(parts)
 
 
 def _text_of(block: ContentBlockParam) -> str:
@@ -181,7 +196,8 @@ def merged(turns: Iterable[Turn]) -> list[Turn]:
 
 
 def _as_one(group: Sequence[Turn]) -> Turn:
-    return replace(group[-1], text=_joined(group[0].role, [turn.text for turn in group]))
+    text = _joined(group[0].role, [turn.text for turn in group])
+    return replace(group[-1], text=text, said=tuple(part for turn in group for part in turn.said))
 
 
 def _joined(role: str, texts: Iterable[str]) -> str:
