@@ -26,6 +26,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.streams --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.overhead --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.constrained
+	$(PYTHON) -m bench.conversation
 
 .cache/bench/.ready:
 	$(PYTHON) -m venv --clear .cache/bench

@@ -28,7 +28,7 @@ from scripts.recorder import recording, requests_in
 
 PAGE = ROOT / "docs" / "clients.md"
 PROBES = ROOT / "scripts" / "clients"
-CHECKS = ("text", "stream", "error", "count", "models", "beta")
+CHECKS = ("text", "stream", "error", "count", "models", "beta", "conversation")
 PROBE_S_MAX = 300
 KEYS = ("x-api-key", "authorization")
 
@@ -192,8 +192,9 @@ Written by `make clients ARGS="--write{flags}"` on {datetime.now(UTC):%Y-%m-%d}.
 Unmodified clients, which know no more of this server than its base URL and a key. The probes are
 in `scripts/clients`. **text**: an answer in one piece; **stream**: in several; **error**: a prompt
 that is too long becomes the client's own exception, with the server's text; **count**: tokens
-counted beforehand; **models**: listed and fetched; **beta**: the client's beta interface. A `-`
-is something that the client does not have. All clients send the same long prompt; pydantic-ai's
+counted beforehand; **models**: listed and fetched; **beta**: the client's beta interface;
+**conversation**: our own library on top of that version. A `-` is something that the client does
+not have. All clients send the same long prompt; pydantic-ai's
 counts more because it adds instructions of its own for the model name that it was given.
 
 {text}

@@ -49,7 +49,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """
     config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none", http=Connection)
     server = _QuietServer(config)
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # see testing/server.py
         listener.bind(("127.0.0.1", 0))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:

@@ -174,11 +174,13 @@ def test_the_limits_are_those_of_the_code(name: str) -> None:
     assert table[name] == LIMITS[name]
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/conversations.md"]
+)
 def test_the_files_a_page_names_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / link).exists(), f"{page} links to {link}"
+        assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
 
 
 def test_the_changelog_knows_this_version() -> None:
@@ -198,6 +200,30 @@ def test_the_readmes_example_of_a_test_is_one(antiphon_server: StartServer) -> N
     exec(compile(code, "README.md", "exec"), names)
 
     names["test_my_agent"](antiphon_server)
+
+
+def test_what_the_page_on_conversations_shows_works(
+    antiphon_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = {"tool_use": {"name": "get_weather", "input": {"city": "Rome"}}}
+    script = [
+        {"match": {"tool_result": "sunny"}, "reply": "Take sunglasses."},
+        {"match": {"tool": "get_weather"}, "reply": [call]},
+        {"reply": "Yes."},
+    ]
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", antiphon_server({"replies": script}).url)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "conversations.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    for block in blocks:
+        exec(compile(block, "docs/conversations.md", "exec"), names)
+    names["client"].close()
+
+    assert len(blocks) == 5
+    assert names["agent"].messages[-1]["content"][0]["text"] == "Take sunglasses."
+    assert names["hit"].text == "What is a monad?"
 
 
 def test_every_key_of_a_script_is_documented() -> None:

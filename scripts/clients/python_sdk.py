@@ -1,5 +1,9 @@
 """Probe: the official Python SDK, in any version from 0.84."""
 
+import sys
+import tempfile
+from pathlib import Path
+
 import anthropic
 from checks import MAX_TOKENS, MODEL, QUESTION, TOO_LONG, check, expect_too_long
 
@@ -62,3 +66,29 @@ def models() -> object:
     first = next(iter(client.models.list()))
     assert client.models.retrieve(first.id).id == first.id
     return first.id
+
+
+@check("conversation")
+def conversation() -> object:
+    """The library of this checkout on top of whatever version the client has."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
+    from antiphon import Budget, Conversation
+
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        return "sunny"
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"tools": [get_weather], "on_truncated": "return", "max_tokens": MAX_TOKENS}
+        budget = Budget(window=300)
+        store = Path(folder) / "chats.sqlite3"
+        chat = Conversation(MODEL, client, store=store, budget=budget, **options)
+        for _ in range(10):
+            *pieces, reply = chat.stream(QUESTION)
+            assert "".join(pieces) == reply.text
+        assert len(chat.messages) < len(chat.transcript)
+        again = Conversation.resume(chat.id, store, client, budget=budget, **options)
+        assert again.messages == chat.messages
+        again.say(QUESTION)
+        again.retry()
+        return f"{len(again.transcript)} messages, {len(again.messages)} of them sent"

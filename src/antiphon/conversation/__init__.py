@@ -9,15 +9,32 @@
 It speaks to any server of the Messages API; nothing here knows that Antiphon has one.
 """
 
-from antiphon.conversation.budget import Budget, OverBudgetError
-from antiphon.conversation.conversation import AsyncConversation, Conversation
-from antiphon.conversation.reply import Reply, TruncatedError
+from antiphon.conversation.async_conversation import AsyncConversation
+from antiphon.conversation.base import Client
+from antiphon.conversation.budget import Budget
+from antiphon.conversation.conversation import Conversation
+from antiphon.conversation.errors import (
+    ConversationError,
+    OverBudgetError,
+    StoreError,
+    ToolLimitError,
+    TruncatedError,
+)
+from antiphon.conversation.reply import Reply
+from antiphon.conversation.store import Entry, Hit, Store
 
 __all__ = [
     "AsyncConversation",
     "Budget",
+    "Client",
     "Conversation",
+    "ConversationError",
+    "Entry",
+    "Hit",
     "OverBudgetError",
     "Reply",
+    "Store",
+    "StoreError",
+    "ToolLimitError",
     "TruncatedError",
 ]

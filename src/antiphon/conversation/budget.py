@@ -8,81 +8,127 @@ every trim, so a message a turn would cost it everything every turn.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
+from antiphon.conversation.state import State, kept
+from antiphon.conversation.tree import Message, blocks_of, exchange_starts, path
+
 Policy = Literal["truncate", "summarise", "refuse"]
+POLICIES = ("truncate", "summarise", "refuse")
 
-type MessageDict = Mapping[str, Any]
-
-
-class OverBudgetError(Exception):
-    """The conversation does not fit, and nothing may or can leave it."""
+MESSAGE_TOKENS = 16  # at most, of what a chat template writes around a message
+IMAGE_TOKENS = 1_600  # of one of common size
+IMAGE_TOKENS_MAX = 5_000  # the API scales down what would be more
+UNKNOWN_TOKENS = 1_000_000  # at most, of what only the server can see: files, addresses
+BYTES_PER_TOKEN = 4  # of English text
+BYTES_PER_TOKEN_MAX = 16  # a prompt that loses this many bytes loses a token at least
+DOCUMENT_BYTES_PER_TOKEN = 30  # of base64; a page has some 2,000 tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`window` is the model's context in tokens; None asks the server for it."""
+    """`window` is the model's context in tokens; None asks the server for it.
+
+    When the conversation fills more than `high` of what the window has beside the answer, the
+    oldest exchanges leave until it fills `low`: they are dropped ("truncate"), or the model
+    condenses them into notes ("summarise"). "refuse" raises OverBudgetError when it is full.
+    """
 
     window: int | None = None
-    policy: Policy = "truncate"
+    policy: Policy = "summarise"
     high: float = 0.9
     low: float = 0.6
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high <= 1:
             raise ValueError("0 < low < high <= 1")
-        if self.policy not in ("truncate", "summarise", "refuse"):
-            raise ValueError(f"no policy {self.policy!r}")
+        if self.policy not in POLICIES:
+            raise ValueError(f"no policy {self.policy!r}: it is one of {', '.join(POLICIES)}")
+        if self.window is not None and self.window < 1:
+            raise ValueError("a window has at least one token")
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """What belongs together: a user's message and everything up to the next one of his that is
-    more than results of tools. Calls and their results are never parted."""
+class Leaving:
+    """What leaves: everything before index `left` of what was said that is not pinned."""
 
-    start: int
-    end: int
-    size: int  # characters, as a measure of its share
+    left: int
+    messages: Sequence[Message]
 
 
-def exchanges(messages: Sequence[MessageDict]) -> list[Exchange]:
-    starts = [
-        index
-        for index, message in enumerate(messages)
-        if index == 0 or (message["role"] == "user" and not _is_results(message))
-    ]
-    ends = [*starts[1:], len(messages)]
-    return [
-        Exchange(start, end, sum(_size(message) for message in messages[start:end]))
-        for start, end in zip(starts, ends, strict=True)
-    ]
-
-
-def to_drop(
-    messages: Sequence[MessageDict], tokens: int, target: int, pinned: frozenset[int]
-) -> list[int]:
-    """Indexes of the messages that leave, oldest exchanges first, until about `target` tokens are
-    left of `tokens`. The last exchange stays, and so do those with a pinned message."""
-    parts = exchanges(messages)
-    total = sum(part.size for part in parts) or 1
-    dropped: list[int] = []
-    left = float(tokens)
-    for part in parts[:-1]:
-        if left <= target:
+def leaving(state: State, tokens: int, target: int) -> Leaving:
+    """The oldest exchanges, until about `target` of `tokens` are left. Whole exchanges: a call is
+    never parted from its result. The last one stays, and so do pinned ones."""
+    sizes = {index: size(message) for index, message in kept(state)}
+    per_size = tokens / max(1, sum(sizes.values()))
+    said = path(state.head)
+    starts = [start for start in exchange_starts(said) if start >= state.left]
+    gone: list[Message] = []
+    left, rest = state.left, float(tokens)
+    for start, end in pairwise(starts):
+        if rest <= target:
             break
-        indexes = range(part.start, part.end)
-        if pinned.isdisjoint(indexes):
-            dropped += indexes
-            left -= tokens * part.size / total
-    return dropped
+        left = end
+        if start not in state.pinned:
+            gone += said[start:end]
+            rest -= per_size * sum(sizes[index] for index in range(start, end))
+    return Leaving(left, gone) if gone else Leaving(state.left, ())
 
 
-def _is_results(message: MessageDict) -> bool:
-    content = message["content"]
-    if isinstance(content, str):
-        return False
-    return any(block.get("type") == "tool_result" for block in content)
+# Tokens without asking anybody ----------------------------------------------------------------
 
 
-def _size(message: MessageDict) -> int:
-    return len(json.dumps(message["content"], default=str)) + 20
+def size(message: Mapping[str, Any]) -> int:
+    """About as many tokens as a message has."""
+    return 4 + sum(_block_size(block) for block in blocks_of(message))
+
+
+def size_max(message: Mapping[str, Any]) -> int:
+    """No tokenizer makes more tokens of a message: none has less than a byte."""
+    return MESSAGE_TOKENS + sum(_block_size_max(block) for block in blocks_of(message))
+
+
+def size_min(message: Mapping[str, Any]) -> int:
+    return sum(text_bytes(block) for block in blocks_of(message)) // BYTES_PER_TOKEN_MAX
+
+
+def text_bytes(value: Any) -> int:
+    """Of a value as JSON, base64 data left out."""
+    return len(json.dumps(_without_data(value), ensure_ascii=False).encode())
+
+
+def _without_data(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        is_media = value.get("type") == "base64"
+        return {k: _without_data(v) for k, v in value.items() if not (is_media and k == "data")}
+    if isinstance(value, list | tuple):
+        return [_without_data(each) for each in value]
+    return value
+
+
+def _block_size(block: Mapping[str, Any]) -> int:
+    return text_bytes(block) // BYTES_PER_TOKEN + sum(_media_sizes(block, IMAGE_TOKENS, False))
+
+
+def _block_size_max(block: Mapping[str, Any]) -> int:
+    return text_bytes(block) + sum(_media_sizes(block, IMAGE_TOKENS_MAX, True))
+
+
+def _media_sizes(block: Any, image: int, at_most: bool) -> list[int]:
+    """Tokens of each image and document in a block, its nested ones too."""
+    if isinstance(block, list | tuple):
+        return [each for part in block for each in _media_sizes(part, image, at_most)]
+    if not isinstance(block, Mapping):
+        return []
+    source = block.get("source")
+    if not isinstance(source, Mapping):
+        return _media_sizes(block.get("content"), image, at_most)
+    if block.get("type") == "image":
+        return [image]
+    if source.get("type") == "base64":
+        per_token = 1 if at_most else DOCUMENT_BYTES_PER_TOKEN
+        return [len(str(source.get("data"))) // per_token]
+    if source.get("type") in ("url", "file"):
+        return [UNKNOWN_TOKENS if at_most else IMAGE_TOKENS]
+    return _media_sizes(source.get("content"), image, at_most)

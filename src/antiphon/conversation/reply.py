@@ -1,4 +1,4 @@
-"""What a conversation answers, and the error that says it is only part of an answer."""
+"""What a conversation answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,14 @@ type Block = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `blocks` are the API's content blocks as plain data."""
+    """One answer. `blocks` are the API's content blocks as plain data, `usage` counts the tokens of
+    all requests that it took, and `messages` is what the turn added to the history: what was said,
+    calls and their results, and this answer."""
 
     blocks: Sequence[Block]
     stop_reason: str | None
     usage: Mapping[str, Any]
+    messages: Sequence[Mapping[str, Any]] = ()
 
     @property
     def text(self) -> str:
@@ -26,14 +29,3 @@ class Reply:
     def complete(self) -> bool:
         """Always check `stop_reason`: an answer may have been cut."""
         return self.stop_reason in COMPLETE
-
-
-class TruncatedError(Exception):
-    """The answer was cut. The history is as it was before; `reply` is what there is of it."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(
-            f"The answer was cut ({reply.stop_reason}) after {reply.usage.get('output_tokens')} "
-            "tokens: raise max_tokens, or choose on_truncated='continue'."
-        )
-        self.reply = reply

@@ -50,7 +50,9 @@ def scripted_server(script: str | Path | Mapping[str, Any] | Script) -> Iterator
         StartupError: it is no script.
     """
     loaded = load(script)
-    with socket.socket() as listener:
+    # With its protocol named: asyncio switches Nagle's algorithm off for such sockets only, and
+    # with it an answer waits 40 ms for the acknowledgement of its own headers.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = ScriptedServer(f"http://127.0.0.1:{listener.getsockname()[1]}")
         backend = ScriptedBackend(loaded, generator(), server.record)
