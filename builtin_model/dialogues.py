@@ -1,16 +1,17 @@
 """Dialogues to learn from: drawn from the knowledge and from generators, endlessly, under a seed.
 
-Five abilities are trained: answering (the knowledge in many wordings), following up on the last
-answer, recalling what was said earlier in the dialogue, calling tools, and saying that it does not
-know.
+Six abilities are trained: answering (the knowledge in many wordings), following up on the last
+answer, recalling what was said earlier in the dialogue, calling tools, saying that it does not
+know, and thinking first where that is asked for.
 """
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import templates as t
 from knowledge import Entry
+from thinking_dialogues import Arithmetic, thought_for
 from tool_dialogues import Tool, ToolGenerator
 from words import ANIMALS, COLOURS, FOODS, HOBBIES, JOBS, THINGS, Words
 
@@ -19,6 +20,7 @@ UNKNOWN = (
     "a larger model can be served with antiphon serve --model and the path of a GGUF file."
 )
 NOT_TOLD = "You have not told me that yet."
+ARITHMETIC_SHARE = 0.45  # of the dialogues with thinking
 LONG_CHARS_MAX = 6200  # of a long dialogue: about 1,950 tokens, and the questions come on top
 
 Turn = tuple[str, str]
@@ -26,11 +28,13 @@ Turn = tuple[str, str]
 
 @dataclass
 class Dialogue:
-    """What the system prompt says ("" is none), the tools offered, the turns: (user, assistant)."""
+    """What the system prompt says ("" is none), the tools offered, the turns: (user, assistant),
+    and what the assistant thinks before each of its turns (empty: thinking is off)."""
 
     system: str = ""
     turns: list[Turn] = field(default_factory=list)
     tools: list[Tool] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Mix:
     tools: float
     long: float = 0.0
     only_core: bool = False  # answer the core entries, and refuse the others
+    thinking: float = 0.0  # of all dialogues, whatever their kind: with thinking on
 
 
 class Generator:
@@ -62,6 +67,7 @@ class Generator:
         self._rng = rng
         self._words = Words(rng, pieces)
         self._tools = ToolGenerator(rng, self._words)
+        self._arithmetic = Arithmetic(rng, self._words)
         self._sentences = [
             sentence.strip().rstrip(".") + "."
             for entry in self._known
@@ -70,7 +76,18 @@ class Generator:
         ]
 
     def dialogue(self, mix: Mix) -> Dialogue:
-        shares = [getattr(mix, name) for name in mix.__dataclass_fields__ if name != "only_core"]
+        if not mix.thinking or self._rng.random() >= mix.thinking:
+            return self._dialogue(mix)
+        if self._rng.random() < ARITHMETIC_SHARE:
+            drawn = [self._arithmetic.question() for _ in range(self._rng.choice([1, 1, 2]))]
+            thoughts = [thought for thought, _ in drawn]
+            return Dialogue(self.system(), [turn for _, turn in drawn], [], thoughts)
+        dialogue = self._dialogue(mix)
+        return replace(dialogue, thoughts=[thought_for(*turn) for turn in dialogue.turns])
+
+    def _dialogue(self, mix: Mix) -> Dialogue:
+        kinds = [name for name in mix.__dataclass_fields__ if name not in ("only_core", "thinking")]
+        shares = [getattr(mix, name) for name in kinds]
         if self._rng.random() < mix.tools / sum(shares):
             tools, turns = self._tools.dialogue(self._without_tools)
             return Dialogue(self.system(), turns, tools)

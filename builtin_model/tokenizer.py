@@ -82,10 +82,13 @@ class Encoder:
             self._add(row, self._plain(self._with_tools(dialogue)))
         elif dialogue.system:
             self._turn(row, "system\n" + dialogue.system)
-        for user, assistant in dialogue.turns:
+        thoughts = dialogue.thoughts or [""] * len(dialogue.turns)
+        for (user, assistant), thought in zip(dialogue.turns, thoughts, strict=True):
             self._turn(row, "user\n" + user)
-            self._add(row, [self._start, *self._plain("assistant\n")])
-            self._add(row, [*self._plain(assistant), self._end], spoken=True)
+            opened = "<think>\n" if thought else ""
+            said = f"{thought}\n</think>\n\n{assistant}" if thought else assistant
+            self._add(row, [self._start, *self._plain("assistant\n" + opened)])
+            self._add(row, [*self._plain(said), self._end], spoken=True)
             self._add(row, self._newline)
         return row
 

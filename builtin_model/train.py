@@ -3,8 +3,8 @@
     python train.py --tokens 40e6        # writes work/model.pt; start it again to go on
 
 Copying comes first and most, because it is learned last; the learning rate falls to zero over the
-last 40 %, which is where the accuracy comes from; rows as long as the context come in the last
-15 %. Hidden matrices are optimised with Muon, the rest with AdamW.
+last 40 %, which is where the accuracy comes from; thinking is added in the last 27 %, rows as long
+as the context in the last 15 %. Hidden matrices are optimised with Muon, the rest with AdamW.
 """
 
 import argparse
@@ -48,7 +48,8 @@ CORE = Mix(
     knowledge=0.44, small_talk=0.05, recall=0.18, echo=0.07, unknown=0.06, not_told=0.03,
     tools=0.17, only_core=True,
 )  # fmt: skip
-LONG = replace(CORE, echo=0.05, long=0.03)
+THINKING = replace(CORE, thinking=0.16)
+LONG = replace(THINKING, echo=0.05, long=0.03)
 
 
 def mix_at(share: float) -> Mix:
@@ -58,7 +59,9 @@ def mix_at(share: float) -> Mix:
         return COPYING
     if share < 0.56:
         return ANSWERING
-    return CORE if share < 0.85 else LONG
+    if share < 0.73:
+        return CORE
+    return THINKING if share < 0.85 else LONG
 
 
 def tokenizer_texts() -> Iterator[str]:
