@@ -58,6 +58,8 @@ class Config:
     gpu_layers: int | None = None
     step_ms: int = 200
     cache_ram: int | None = None
+    cache_dir: str | None = None
+    cache_disk: int | None = None
     cache_min_tokens: int = 1024
     shared_cache: bool = False
     strict_models: bool = False
@@ -207,6 +209,7 @@ def _check_ranges(config: Config) -> None:
         "gpu_layers": (0, 10_000),
         "step_ms": (1, 60_000),
         "cache_ram": (0, 10_000_000),
+        "cache_disk": (0, 1_000_000_000),
         "cache_min_tokens": (0, 10_000_000),
         **{f.name: (1, 10**12) for f in fields(Limits)},
     }

@@ -5,25 +5,26 @@ import random
 import secrets
 from array import array
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from antiphon.engines.base import FinishReason, SamplingParams
+from antiphon.engines.llamacpp import room
 from antiphon.engines.llamacpp import scheduler as module
-from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore
+from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX, Block, Key
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
-from antiphon.engines.llamacpp.scheduler import (
-    BLOCKS_SAVED_ALONE,
-    PINNED_SHARE,
-    PREFILL_TOKENS_ALONE,
-    Scheduler,
-)
+from antiphon.engines.llamacpp.room import PINNED_SHARE
+from antiphon.engines.llamacpp.scheduler import PREFILL_TOKENS_ALONE, Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence, Status
 from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save, Step
+from antiphon.engines.llamacpp.tiers import Tiers
 
 END = 0  # the end-of-generation token of the imaginary model
 VOCABULARY = 300
+BLOCK_TOKENS = BLOCK_TOKENS_MAX
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 
 
@@ -44,15 +45,47 @@ def expected(
     return tokens[len(prompt) :]
 
 
+@dataclass
+class FakeDisk:
+    """A disk that is a dictionary, sometimes busy, and sometimes loses what it was given."""
+
+    draw: random.Random
+    loses: float = 0.0
+    busy: float = 0.0
+    files: dict[Key, tuple[Block, bytes]] = field(default_factory=dict)
+
+    @property
+    def is_busy(self) -> bool:
+        return self.draw.random() < self.busy
+
+    def write(self, block: Block, data: bytes) -> None:
+        assert block.key not in self.files
+        self.files[block.key] = block, data
+
+    def read(self, block: Block) -> bytes | None:
+        if self.draw.random() < self.loses:
+            return None
+        written, data = self.files[block.key]
+        assert written == block
+        return data
+
+    def delete(self, key: Key) -> None:
+        del self.files[key]
+
+
+def memory(size: int, **options: Any) -> Tiers:
+    return Tiers(block_tokens=BLOCK_TOKENS, ram_bytes_max=size, **options)
+
+
 class Cells:
     """A unified cache: sequence ids hold lists of (cell number, token); it never overflows.
 
     `forced_max`: up to so many tokens follow a drawn one without a draw, as a grammar has it.
     """
 
-    def __init__(self, size: int, forced_max: int = 0, blocks: BlockStore | None = None) -> None:
+    def __init__(self, size: int, forced_max: int = 0, tiers: Tiers | None = None) -> None:
         self.size = size
-        self.blocks = BlockStore(0) if blocks is None else blocks
+        self.tiers = memory(0) if tiers is None else tiers
         self.forced_max = forced_max
         self.held: dict[int, list[tuple[int, int]]] = {}
         self._next = 0
@@ -81,17 +114,20 @@ class Cells:
                 self.held[target] = self.held[source][:length]
             case Remove(seq_id):
                 self.held.pop(seq_id, None)
-            case Save(seq_id, start, key):
-                block = self.held[seq_id][start : start + BLOCK_TOKENS]
-                assert len(block) == BLOCK_TOKENS
-                self.blocks.put(key, array("i", [token for _, token in block]).tobytes())
-            case Restore(seq_id, start, key):
+            case Save(seq_id, start, block):
+                cells = self.held[seq_id][start : start + len(block.tokens)]
+                assert [token for _, token in cells] == list(block.tokens)
+                if self.tiers.whole:
+                    assert len(block.tokens) == len(self.held[seq_id])
+                self.tiers.put(block, block.tokens.tobytes())
+            case Restore(seq_id, start, length, data):
                 cells = self.held.setdefault(seq_id, [])
                 assert len(cells) == start
-                for token in array("i", self.blocks.get(key)):
+                tokens = array("i", data)
+                assert self.used + len(tokens) <= self.size, "all of a block needs room"
+                for token in tokens[:length]:
                     cells.append((self._next, token))
                     self._next += 1
-                assert self.used <= self.size, "a block needs room when it is restored"
 
     def _next_tokens(self, tokens: list[int]) -> list[int]:
         length = len(tokens)
@@ -118,7 +154,8 @@ def new_scheduler(
     cuttable: bool = True,
     end: int = END,
     pace: Pace | None = None,
-    blocks: BlockStore | None = None,
+    tiers: Tiers | None = None,
+    idle_cells: int | None = None,
 ) -> Scheduler:
     return Scheduler(
         cells=cells,
@@ -128,7 +165,8 @@ def new_scheduler(
         end_of_generation=frozenset({end}),
         cuttable=cuttable,
         pace=pace,
-        blocks=blocks,
+        tiers=tiers,
+        idle_cells=idle_cells,
     )
 
 
@@ -409,19 +447,29 @@ def test_a_conversation_goes_on_beside_its_pin() -> None:
     assert len(scheduler.pins) == 1
 
 
-def keeping(size: int = 400) -> tuple[Scheduler, Cells]:
+def keeping(size: int = 400, idle_cells: int = 100, **options: Any) -> tuple[Scheduler, Cells]:
     """A scheduler with few cells and much memory."""
-    blocks = BlockStore(1_000_000)
-    scheduler = new_scheduler(size, slots=1, ids=8, context=size, blocks=blocks)
-    return scheduler, Cells(size, blocks=blocks)
+    tiers = memory(1_000_000, **options)
+    cuttable = not options.get("whole", False)
+    scheduler = new_scheduler(
+        size,
+        slots=1,
+        ids=8,
+        context=size,
+        cuttable=cuttable,
+        tiers=tiers,
+        idle_cells=idle_cells,
+    )
+    return scheduler, Cells(size, tiers=tiers)
 
 
 def idle(scheduler: Scheduler, cells: Cells) -> None:
-    """What happens while nobody asks."""
-    while scheduler.has_to_save:
+    """What happens while nobody asks: a block a step, where no pace is known."""
+    while scheduler.has_chores:
         step = scheduler.schedule()
-        assert len([op for op in step.operations if isinstance(op, Save)]) <= BLOCKS_SAVED_ALONE
+        assert len([op for op in step.operations if isinstance(op, Save)]) <= 1
         scheduler.update(step, cells.run(step))
+        check(scheduler, cells, slots=1000)
 
 
 def test_what_has_left_the_cells_comes_back_from_memory() -> None:
@@ -438,9 +486,9 @@ def test_what_has_left_the_cells_comes_back_from_memory() -> None:
     scheduler.submit(again)
     finish(scheduler, cells)
 
-    assert scheduler.counters.restored_tokens == 3 * BLOCK_TOKENS
-    assert scheduler.counters.prompt_tokens_computed == computed + 201 - 3 * BLOCK_TOKENS
-    assert again.cached == 3 * BLOCK_TOKENS
+    assert scheduler.counters.restored_tokens == 200, "the last, short block too"
+    assert scheduler.counters.prompt_tokens_computed == computed + 1
+    assert again.cached == 200
     assert again.tokens[201:] == expected([*prompts[0], 7], 5, 400)
 
 
@@ -454,7 +502,7 @@ def test_a_beginning_that_many_share_is_stored_once() -> None:
     keep(scheduler, cells, prompt(draw, 900))
     idle(scheduler, cells)
 
-    assert len(cells.blocks) <= 2 + 8 + 900 // BLOCK_TOKENS
+    assert cells.tiers.num_blocks == 2 + 8 + 15
 
 
 def test_what_is_in_cells_and_what_is_in_memory_join() -> None:
@@ -470,7 +518,141 @@ def test_what_is_in_cells_and_what_is_in_memory_join() -> None:
     before = scheduler.counters.prompt_tokens_computed
     keep(scheduler, cells, [*long, 7])
 
-    assert scheduler.counters.prompt_tokens_computed == before + 301 - 4 * BLOCK_TOKENS
+    assert scheduler.counters.prompt_tokens_computed == before + 1
+
+
+def test_idle_conversations_leave_the_cells_when_they_are_stored() -> None:
+    draw = random.Random(12)
+    scheduler, cells = keeping(2000)
+    prompts = [prompt(draw, 200) for _ in range(6)]
+    for one in prompts:
+        keep(scheduler, cells, one)
+    idle(scheduler, cells)
+
+    assert scheduler.counters.evictions == 0
+    assert scheduler.counters.departures == 5
+    assert [cached(scheduler, one) for one in prompts] == [0] * 5 + [200], "the last one stays"
+    assert scheduler.cache.cells == 200
+
+    for one in prompts:
+        keep(scheduler, cells, [*one, 7])
+        idle(scheduler, cells)
+    assert scheduler.counters.prompt_tokens_computed == 6 * 200 + 6
+
+
+def test_without_memory_nothing_leaves_before_it_must() -> None:
+    draw = random.Random(13)
+    scheduler, cells = new_scheduler(2000, idle_cells=0), Cells(2000)
+    for _ in range(6):
+        keep(scheduler, cells, prompt(draw, 200))
+
+    assert not scheduler.has_chores
+    assert scheduler.cache.cells == 1200
+
+
+def test_a_pinned_prefix_leaves_the_cells_too_and_stays_in_memory() -> None:
+    draw = random.Random(14)
+    tiers = Tiers(block_tokens=BLOCK_TOKENS, ram_bytes_max=4 * 1000)
+    scheduler = new_scheduler(4000, slots=1, ids=8, context=2000, tiers=tiers, idle_cells=100)
+    cells = Cells(4000, tiers=tiers)
+    pinned = prompt(draw, 300)
+    keep(scheduler, cells, pinned, Deadline(300, until=1000))
+    for _ in range(6):
+        keep(scheduler, cells, prompt(draw, 400), now=10)
+        idle(scheduler, cells)
+    assert len(scheduler.pins) == 0
+    assert cached(scheduler, pinned) == 0
+
+    before = scheduler.counters.prompt_tokens_computed
+    keep(scheduler, cells, [*pinned, 7], now=20)
+    assert scheduler.counters.prompt_tokens_computed == before + 1
+
+
+def test_a_paused_sequence_comes_back_from_memory() -> None:
+    draw = random.Random(15)
+    tiers = memory(1_000_000)
+    scheduler = new_scheduler(1000, context=1000, end=-1, tiers=tiers)
+    cells = Cells(1000, tiers=tiers)
+    prompts = [prompt(draw, 20) for _ in range(3)]
+    jobs = [sequence(start, max_tokens=700) for start in prompts]
+    for job in jobs:
+        scheduler.submit(job)
+    finish(scheduler, cells)
+
+    assert scheduler.counters.pauses > 0
+    assert scheduler.counters.restored_tokens > 0
+    recomputed = scheduler.counters.recomputed_tokens / scheduler.counters.pauses
+    assert recomputed < 3 * BLOCK_TOKENS, "the last blocks before the pause, at most"
+    for job, start in zip(jobs, prompts, strict=True):
+        assert job.tokens[20:] == expected(start, 700, 1000, end=-1)
+
+
+def test_what_is_on_disk_outlives_the_scheduler() -> None:
+    draw = random.Random(16)
+    disk = FakeDisk(draw)
+    scheduler, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000)
+    start = prompt(draw, 300)
+    keep(scheduler, cells, start)
+    idle(scheduler, cells)
+
+    found = [(block, len(data)) for block, data in disk.files.values()]
+    later, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000, found=found)
+    again = sequence([*start, 7], 5)
+    later.submit(again)
+    finish(later, cells)
+
+    assert again.cached == 300
+    assert later.counters.prompt_tokens_computed == 1
+    assert again.tokens[301:] == expected([*start, 7], 5, 1000)
+
+
+def test_a_lost_block_is_computed_and_said_to_be() -> None:
+    draw = random.Random(17)
+    disk = FakeDisk(draw)
+    scheduler, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000)
+    start = prompt(draw, 300)
+    keep(scheduler, cells, start)
+    idle(scheduler, cells)
+    found = [(block, len(data)) for block, data in disk.files.values()]
+    later, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000, found=found)
+    disk.loses = 1.0
+    again = sequence([*start, 7], 5)
+    later.submit(again)
+
+    step = later.schedule()
+
+    assert step.admitted == step.corrected == [again]
+    assert again.cached == 0
+    later.update(step, cells.run(step))
+    finish(later, cells)
+    assert later.counters.prompt_tokens_computed == 301
+    assert again.tokens[301:] == expected([*start, 7], 5, 1000)
+
+
+def test_a_state_that_cannot_be_cut_comes_back_as_a_whole() -> None:
+    draw = random.Random(18)
+    scheduler, cells = keeping(1000, whole=True)
+    starts = [prompt(draw, 200) for _ in range(4)]
+    for start in starts:
+        keep(scheduler, cells, start)
+        idle(scheduler, cells)
+    before = scheduler.counters.prompt_tokens_computed
+
+    keep(scheduler, cells, [*starts[0], 7, 8])
+    assert scheduler.counters.prompt_tokens_computed == before + 2
+    keep(scheduler, cells, [*starts[1][:199], 7, 8])
+    assert scheduler.counters.prompt_tokens_computed == before + 2 + 201
+
+
+def test_a_state_that_cannot_be_cut_is_kept_where_a_prefix_is_pinned() -> None:
+    draw = random.Random(19)
+    scheduler, cells = keeping(1000, whole=True)
+    system = prompt(draw, 150)
+    keep(scheduler, cells, [*system, *prompt(draw, 50)], Deadline(150, until=100))
+    before = scheduler.counters.prompt_tokens_computed
+    keep(scheduler, cells, [*system, *prompt(draw, 30)])
+
+    assert scheduler.counters.prompt_tokens_computed == before + 30
 
 
 def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int]]:
@@ -567,13 +749,13 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     slots = draw.randint(1, 6)
     cuttable = draw.random() < 0.8
     pace = Pace(step_s=draw.choice([0.01, 10])) if draw.random() < 0.5 else None
-    blocks = BlockStore(draw.choice([1000, 20_000])) if draw.random() < 0.6 else None
-    monkeypatch.setattr(module, "SAVE_FROM", draw.choice([0, 0.5]))
+    tiers = random_tiers(draw, whole=not cuttable) if draw.random() < 0.6 else None
+    monkeypatch.setattr(room, "AHEAD_SHARE", draw.choice([0, 0.15, 0.5]))
     scheduler = new_scheduler(
         size, slots=slots, ids=slots + draw.randint(1, 8), context=context, cuttable=cuttable,
-        pace=pace, blocks=blocks,
+        pace=pace, tiers=tiers, idle_cells=draw.choice([0, size // 4, size]),
     )  # fmt: skip
-    cells = Cells(size, forced_max=draw.choice([0, 0, 1, 5, 40]), blocks=blocks)
+    cells = Cells(size, forced_max=draw.choice([0, 0, 1, 5, 40]), tiers=tiers)
     beginnings = [prompt(draw, draw.randint(1, context // 2)) for _ in range(3)]
     jobs: list[tuple[Sequence, list[int]]] = []
     dead: set[int] = set()  # cancelled or failed
@@ -595,7 +777,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             if jobs[number][0].status != Status.FINISHED:
                 dead.add(number)
             scheduler.cancel(jobs[number][0])
-        if not scheduler.has_work:
+        if not (scheduler.has_work or scheduler.has_chores):
             continue
         step = scheduler.schedule(time)
         drawn = cells.run(step)
@@ -608,6 +790,10 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         scheduler.update(step, drawn)
         if pace is not None:
             pace.observe(sum(len(chunk.tokens) for chunk in step.chunks), draw.uniform(0.001, 0.1))
+            pace.observe_blocks(draw.randint(0, 3), draw.uniform(0.001, 0.1))
+        if tiers is not None:
+            tiers.write_waiting()
+            tiers.check()
         check(scheduler, cells, slots)
 
     finish(scheduler, cells, steps_max=60_000)
@@ -621,6 +807,17 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             assert job.finish_reason is not None
 
 
+def random_tiers(draw: random.Random, *, whole: bool) -> Tiers:
+    disk = FakeDisk(draw, loses=draw.choice([0, 0.1]), busy=draw.choice([0, 0.5]))
+    return Tiers(
+        block_tokens=draw.choice([4, 16, 64]),
+        ram_bytes_max=draw.choice([0, 1000, 20_000]),
+        whole=whole,
+        disk=disk if draw.random() < 0.5 else None,
+        disk_bytes_max=draw.choice([1000, 100_000]),
+    )
+
+
 def check(scheduler: Scheduler, cells: Cells, slots: int) -> None:
     scheduler.cache.check()
     ids = [job.seq_id for job in scheduler.running]
@@ -632,10 +829,10 @@ def check(scheduler: Scheduler, cells: Cells, slots: int) -> None:
     for job in [*scheduler.paused, *scheduler.waiting]:
         assert job.seq_id is None
     held = {i: c for i, c in cells.held.items() if c}
-    for operation in scheduler._operations:  # those of the next step
+    for operation in scheduler.room._operations:  # those of the next step
         if isinstance(operation, Copy):
             held[operation.target] = held[operation.source][: operation.length]
-        else:
+        elif isinstance(operation, Remove):
             held.pop(operation.seq_id, None)
     assert scheduler.pins.cells <= scheduler.cells * PINNED_SHARE
     assert scheduler.cache.cells == len({cell for c in held.values() for cell, _ in c})

@@ -76,6 +76,17 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         metavar="MIB",
     )
     add(
+        "--cache-dir",
+        "folder for such prompts that outlives the server (none)",
+        metavar="DIR",
+    )
+    add(
+        "--cache-disk",
+        "MiB that may be kept there (a tenth of what is free, 32 GiB at most)",
+        type=int,
+        metavar="MIB",
+    )
+    add(
         "--step-ms",
         "longest that a prompt may hold up running answers at a time (200)",
         type=int,

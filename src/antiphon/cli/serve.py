@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -144,6 +145,8 @@ def load_engine(config: Config) -> Engine:
         gpu_layers=config.gpu_layers,
         step_s=config.step_ms / 1000,
         ram_bytes=None if config.cache_ram is None else config.cache_ram << 20,
+        disk_folder=None if config.cache_dir is None else Path(config.cache_dir).expanduser(),
+        disk_bytes=None if config.cache_disk is None else config.cache_disk << 20,
     )
 
 

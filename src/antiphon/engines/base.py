@@ -135,8 +135,8 @@ class TokenChunk:
     """A piece of a running generation.
 
     The first chunk is empty and carries `cached`: how many prompt tokens were already computed.
-    It leaves before the prefill, so that an answer can begin with true numbers. The last chunk
-    carries `finish_reason`.
+    It leaves before the prefill, so that an answer can begin with true numbers. Another empty one
+    corrects it, should something have been lost since. The last chunk carries `finish_reason`.
     """
 
     token_ids: tuple[int, ...] = ()

@@ -7,12 +7,23 @@ from pathlib import Path
 
 from antiphon.engines.base import EngineInfo
 from antiphon.engines.llamacpp import gguf, memory, model_runner
+from antiphon.engines.llamacpp.blocks import block_tokens
+from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.model_runner import UBATCH_TOKENS, ModelRunner
 from antiphon.engines.llamacpp.sampler import model_defaults
+from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.errors import StartupError
 
 RAM_SHARE = 0.25  # of the memory that is free, for prompts that have left the cells
+DISK_SHARE = 0.1  # of what is free on the disk
+DISK_BYTES_MAX = 32 << 30  # unless more is asked for
+# What may be idle in the cells beside those who decode. An idle cell costs a step a look at its
+# mask in every layer and head, 0.8 ns each (0.6B, two threads: 30,000 cells make it 28 -> 39 ms),
+# and a step reads all weights, 25 bytes a ns: a twentieth of that is what the idle may take.
+IDLE_STEP_SHARE, WEIGHTS_BYTES_PER_NS, MASK_NS = 0.05, 25, 0.8
+IDLE_CELLS_MIN = 512
+IDLE_CELLS_SHARE = 0.5  # of all cells, at most: what leaves early leaves stored
 SEQUENCE_IDS_MAX = 255  # llama.cpp's LLAMA_MAX_SEQ, less one for the runner
 ALL_LAYERS = -1
 
@@ -26,7 +37,9 @@ class Loaded:
     info: EngineInfo
     cells: int
     sequence_ids: int
-    ram_bytes: int  # for prompts that have left the cells
+    tiers: Tiers  # for prompts that have left the cells
+    files: BlockFiles | None  # where these are on disk
+    idle_cells: int
 
 
 def load(
@@ -37,6 +50,8 @@ def load(
     threads: int | None,
     gpu_layers: int | None,
     ram_bytes: int | None,
+    disk_folder: Path | None = None,
+    disk_bytes: int | None = None,
 ) -> Loaded:
     """See `LlamaEngine.load`."""
     if not 0 < slots < SEQUENCE_IDS_MAX:
@@ -65,16 +80,19 @@ def load(
         threads=threads,
         threads_small=threads_small,
     )
-    if not runner.cuttable:
-        ram_bytes = 0  # prompts cannot be put together from blocks
-    elif ram_bytes is None:
+    if ram_bytes is None:
         ram_bytes = int(memory.available_bytes() * RAM_SHARE)
+    files = None if disk_folder is None else _block_files(file, runner, disk_folder)
+    tiers = _tiers(file, runner, ram_bytes, files, disk_bytes)
+    idle_cells = _idle_cells(file, plan.cells)
     tokenizer = LlamaTokenizer(runner.vocabulary)
     details = {
         "model": f"{file.name} ({file.architecture}, {file.size / (1 << 20):,.0f} MiB)",
         "context": plan.reason,
         "cells": f"{plan.cells}, {file.bytes_per_cell:,} bytes each",
-        "in memory": _in_memory(ram_bytes, file.bytes_per_cell),
+        "idle cells": f"{idle_cells:,} at most, before what is idle leaves for memory",
+        "in memory": _budget(tiers.ram_bytes_max, file.bytes_per_cell),
+        "on disk": _budget(tiers.disk_bytes_max, file.bytes_per_cell),
         "chat template": "from the model file",
         "flash attention": "on" if runner.flash_attention else "off: this model cannot use it",
         "gpu layers": "all" if runner.gpu_layers == ALL_LAYERS else str(runner.gpu_layers),
@@ -87,14 +105,47 @@ def load(
         details["chat template"] = "none in the model file; a common one is used instead"
     log.info("context: %s", plan.reason)
     info = _info(file, runner, tokenizer, plan.context_len, slots, details)
-    return Loaded(runner, tokenizer, info, plan.cells, sequence_ids, ram_bytes)
+    return Loaded(runner, tokenizer, info, plan.cells, sequence_ids, tiers, files, idle_cells)
 
 
-def _in_memory(ram_bytes: int, bytes_per_cell: int) -> str:
-    if not ram_bytes:
-        return "nothing: what leaves the cells is computed again"
-    tokens = ram_bytes // bytes_per_cell
-    return f"{ram_bytes >> 20:,} MiB, {tokens:,} tokens of prompts that have left the cells"
+def _block_files(file: gguf.ModelFile, runner: ModelRunner, folder: Path) -> BlockFiles:
+    """What was computed by another version, or otherwise, is another model's."""
+    how = (model_runner.version(), f"flash attention {runner.flash_attention}")
+    return BlockFiles(folder, gguf.fingerprint(file, *how))
+
+
+def _tiers(
+    file: gguf.ModelFile,
+    runner: ModelRunner,
+    ram_bytes: int,
+    files: BlockFiles | None,
+    disk_bytes: int | None,
+) -> Tiers:
+    if files is not None and disk_bytes is None:
+        disk_bytes = min(int(files.free_bytes() * DISK_SHARE), DISK_BYTES_MAX)
+    disk_bytes = disk_bytes or 0
+    return Tiers(
+        block_tokens=block_tokens(file.bytes_per_cell),
+        whole=not runner.cuttable,
+        ram_bytes_max=ram_bytes,
+        disk=files,
+        disk_bytes_max=disk_bytes,
+        found=() if files is None else files.found(disk_bytes),
+    )
+
+
+def _idle_cells(file: gguf.ModelFile, cells: int) -> int:
+    """How many cells retired sequences may take before they leave for memory."""
+    cell_ns = MASK_NS * max(1, file.num_layers * file.num_heads)
+    bearable = int(IDLE_STEP_SHARE * file.size / WEIGHTS_BYTES_PER_NS / cell_ns)
+    return min(max(IDLE_CELLS_MIN, bearable), int(IDLE_CELLS_SHARE * cells))
+
+
+def _budget(size: int, bytes_per_cell: int) -> str:
+    if not size:
+        return "nothing"
+    tokens = size // max(1, bytes_per_cell)
+    return f"{size >> 20:,} MiB, {tokens:,} tokens of prompts that have left the cells"
 
 
 def default_threads(root: Path = Path("/")) -> int:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.engines.base import TokenKind
-from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore
 from antiphon.engines.llamacpp.sampler import Link
 from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save
+from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.errors import StartupError
 
 BATCH_TOKENS_MAX = 2048  # rows of one decode call
@@ -93,12 +93,17 @@ def has_gpu() -> bool:
     return bool(offload) and any(device["type"] in ("GPU", "iGPU") for device in devices())
 
 
-def system_details() -> dict[str, str]:
-    """For people: versions, devices, the instructions of the processor that are used."""
+def version() -> str:
+    """Of the binding and of what it binds."""
     import cyllama
 
+    return f"{binding().llama_version()} (cyllama {cyllama.__version__})"
+
+
+def system_details() -> dict[str, str]:
+    """For people: versions, devices, the instructions of the processor that are used."""
     return {
-        "llama.cpp": f"{binding().llama_version()} (cyllama {cyllama.__version__})",
+        "llama.cpp": version(),
         "devices": ", ".join(f"{d['name']}: {d['description'].strip()}" for d in devices()),
         "system": str(binding().llama_print_system_info()).strip(" |"),
     }
@@ -212,7 +217,7 @@ class ModelRunner:
         self._threads, self._threads_small = threads, threads_small or threads
         self._threads_now = threads
 
-    def apply(self, operations: Iterable[Operation], blocks: BlockStore) -> None:
+    def apply(self, operations: Iterable[Operation], tiers: Tiers) -> None:
         """Copy and remove sequences in the cache, save and restore blocks."""
         for operation in operations:
             match operation:
@@ -220,14 +225,18 @@ class ModelRunner:
                     self.copy(source, target, length)
                 case Remove(seq_id):
                     self.remove(seq_id)
-                case Save(seq_id, start, key):
-                    blocks.put(key, self.save(seq_id, start, start + BLOCK_TOKENS))
-                case Restore(seq_id, start, key):
-                    self.restore(seq_id, start, start + BLOCK_TOKENS, blocks.get(key))
+                case Save(seq_id, start, block):
+                    tiers.put(block, self.save(seq_id, start, start + len(block.tokens)))
+                case Restore(seq_id, start, length, data):
+                    self.restore(seq_id, start, start + length, data)
 
     def save(self, seq_id: int, start: int, end: int) -> bytes:
-        """What the cells of a sequence hold from `start` to `end`."""
+        """What the cells of a sequence hold from `start` to `end`; that is all of it, where a
+        state cannot be cut."""
         assert 0 <= start < end <= self._lengths[seq_id]
+        if not self.cuttable:
+            assert (start, end) == (0, self._lengths[seq_id])
+            return bytes(self._context.get_state_seq_data(seq_id))
         self._context.memory_seq_cp(seq_id, self._scratch, start, end)
         try:
             return bytes(self._context.get_state_seq_data(self._scratch))
@@ -235,12 +244,20 @@ class ModelRunner:
             self._context.memory_seq_rm(self._scratch, -1, -1)
 
     def restore(self, seq_id: int, start: int, end: int, data: bytes) -> None:
-        """Put back what `save` returned, behind a sequence that ends at `start`. Takes cells."""
+        """Put back what `save` returned, or what it begins with, behind a sequence that ends at
+        `start`. Takes cells, for a moment those of all that was saved."""
         assert self._lengths[seq_id] == start
+        if not self.cuttable:
+            assert start == 0, "such a state is a whole one"
+            self._context.set_state_seq_data(data, seq_id)
+            last = self._context.memory_seq_pos_max(seq_id)
+            assert last == end - 1, "there is no room for a state, or it is another one"
+            self._lengths[seq_id] = end
+            return
         try:
             self._context.set_state_seq_data(data, self._scratch)
             last = self._context.memory_seq_pos_max(self._scratch)
-            assert last == end - 1, "there is no room for a block, or it is another one"
+            assert last >= end - 1, "there is no room for a block, or it is another one"
             self._context.memory_seq_cp(self._scratch, seq_id, start, end)
         finally:
             self._context.memory_seq_rm(self._scratch, -1, -1)

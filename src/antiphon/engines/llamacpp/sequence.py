@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from antiphon.engines.base import FinishReason, SamplingParams
-from antiphon.engines.llamacpp.blocks import Key
+from antiphon.engines.llamacpp.blocks import Block, Piece
 from antiphon.engines.llamacpp.pins import Deadline
 
 
@@ -40,7 +40,8 @@ class Sequence:
     finish_reason: FinishReason | None = None
     pins: SequenceOf[Deadline] = ()
     owner: str = ""  # whose prefixes it may share
-    restoring: list[Key] = field(default_factory=list)  # blocks that come back, from `computed` on
+    chain: list[Block] = field(default_factory=list)  # whole blocks of `tokens`, as far as known
+    restoring: list[Piece] = field(default_factory=list)  # what comes back, from `computed` on
 
     @classmethod
     def from_prompt(
