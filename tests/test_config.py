@@ -80,6 +80,7 @@ def test_automatic_values_can_be_asked_for_by_name(name: str, tmp_path: Path) ->
         ({}, {"ANTIPHON_NO_AUTH": "maybe"}, "true or false is needed"),
         ({}, {"ANTIPHON_HOST": ""}, "a text is needed"),
         ({"gpu_layers": "some"}, {}, "to 'some', but a whole number is needed, or auto"),
+        ({"batch": 16}, {}, "command line sets batch to 16; it must be 32 to 8192"),
         ({"slots": "auto"}, {}, "to 'auto', but a whole number is needed."),
     ],
 )

@@ -57,6 +57,7 @@ class Config:
     context: int | None = None
     threads: int | None = None
     gpu_layers: int | None = None
+    batch: int = 512
     step_ms: int = 200
     cache_ram: int | None = None
     cache_min_tokens: int = 1024
@@ -208,6 +209,7 @@ def _check_ranges(config: Config) -> None:
         "context": (64, 10_000_000),
         "threads": (1, 1024),
         "gpu_layers": (0, 10_000),
+        "batch": (32, 8192),
         "step_ms": (1, 60_000),
         "cache_ram": (0, 10_000_000),
         "cache_min_tokens": (0, 10_000_000),

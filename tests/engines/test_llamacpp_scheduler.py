@@ -482,7 +482,7 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
     scheduler.submit(long)
     step = scheduler.schedule()
     scheduler.update(step, cells.run(step))
-    pace.observe(64, 0.064)  # a millisecond each
+    pace.observe([64], 0.064)  # a millisecond each
     scheduler.cancel(long)
     return scheduler, cells, long, start
 
@@ -607,7 +607,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         scheduler.update(step, drawn)
         if pace is not None:
-            pace.observe(sum(len(chunk.tokens) for chunk in step.chunks), draw.uniform(0.001, 0.1))
+            pace.observe([len(chunk.tokens) for chunk in step.chunks], draw.uniform(0.001, 0.1))
         check(scheduler, cells, slots)
 
     finish(scheduler, cells, steps_max=60_000)

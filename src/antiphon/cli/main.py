@@ -74,6 +74,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         "MiB of memory for prompts that have left the cells (auto: a quarter of what is free)",
         metavar="MIB|auto",
     )
+    add("--batch", "tokens of prompts that are computed together (512)", type=int, metavar="N")
     add(
         "--step-ms",
         "longest that a prompt may hold up running answers at a time (200)",

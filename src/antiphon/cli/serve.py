@@ -142,6 +142,7 @@ def load_engine(config: Config) -> Engine:
         context=config.context,
         threads=config.threads,
         gpu_layers=config.gpu_layers,
+        batch=config.batch,
         step_s=config.step_ms / 1000,
         ram_bytes=None if config.cache_ram is None else config.cache_ram << 20,
     )

@@ -29,7 +29,7 @@ from antiphon.engines.base import (
 from antiphon.engines.llamacpp import loading
 from antiphon.engines.llamacpp.blocks import BlockStore
 from antiphon.engines.llamacpp.inbox import Cancel, Close, Submit
-from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.model_runner import BATCH_TOKENS, ModelRunner
 from antiphon.engines.llamacpp.outbox import Failure, Outbox, Outlet
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
@@ -113,6 +113,7 @@ class LlamaEngine:
         context: int | None = None,
         threads: int | None = None,
         gpu_layers: int | None = None,
+        batch: int = BATCH_TOKENS,
         waiting_max: int = WAITING_MAX,
         step_s: float = STEP_S,
         ram_bytes: int | None = None,
@@ -121,6 +122,7 @@ class LlamaEngine:
 
         `context` is how many tokens all sequences share, and the longest single one as far as
         the model was trained for it; None takes what was trained, or what fits into memory.
+        `batch`: tokens of a prompt that are computed together; more take more memory.
         `step_s`: prompts are computed in pieces that take so long at most, in seconds.
         `ram_bytes`: for prompts that have left the cells; None is a quarter of what is free.
 
@@ -133,6 +135,7 @@ class LlamaEngine:
             context=context,
             threads=threads,
             gpu_layers=gpu_layers,
+            batch=batch,
             ram_bytes=ram_bytes,
         )
         return cls(
@@ -291,8 +294,7 @@ class LlamaEngine:
             return []
         began = time.monotonic()
         rows = self._runner.decode(step.chunks)
-        tokens = sum(len(chunk.tokens) for chunk in step.chunks)
-        self._pace.observe(tokens, time.monotonic() - began)
+        self._pace.observe([len(chunk.tokens) for chunk in step.chunks], time.monotonic() - began)
         drawing = [chunk.sequence for chunk in step.chunks if chunk.draws]
         return [self._draw(sequence, row) for sequence, row in zip(drawing, rows, strict=True)]
 
@@ -387,6 +389,7 @@ class LlamaEngine:
             end_of_generation=self.info.end_of_generation,
             cuttable=self._runner.cuttable,
             pace=self._pace,
+            batch=self._runner.batch,
             blocks=self._blocks if self._blocks.bytes_max else None,
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from antiphon.engines.base import EngineInfo
 from antiphon.engines.llamacpp import gguf, memory, model_runner
-from antiphon.engines.llamacpp.model_runner import UBATCH_TOKENS, ModelRunner
+from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.sampler import model_defaults
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.errors import StartupError
@@ -36,6 +36,7 @@ def load(
     context: int | None,
     threads: int | None,
     gpu_layers: int | None,
+    batch: int,
     ram_bytes: int | None,
 ) -> Loaded:
     """See `LlamaEngine.load`."""
@@ -50,7 +51,8 @@ def load(
         context,
         memory.available_bytes(),
         slots=slots,
-        scratch=_scratch_bytes(file),
+        scratch=_scratch_bytes(file, batch),
+        batch=batch,
         on_gpu=on_gpu,
     )
     threads_small = threads or 1  # who asks for a number of threads gets it in every step
@@ -64,6 +66,7 @@ def load(
         sequence_ids=sequence_ids,
         threads=threads,
         threads_small=threads_small,
+        batch=batch,
     )
     if not runner.cuttable:
         ram_bytes = 0  # prompts cannot be put together from blocks
@@ -160,6 +163,6 @@ def _load_weights(file: gguf.ModelFile, gpu_layers: int | None, *, on_gpu: bool)
     return ModelRunner(file.path, gpu_layers=0, name=file.name)
 
 
-def _scratch_bytes(file: gguf.ModelFile) -> int:
+def _scratch_bytes(file: gguf.ModelFile, batch: int) -> int:
     """Logits of one row a sequence id, twice, and a dozen activations of one batch, in 32 bits."""
-    return 4 * (2 * SEQUENCE_IDS_MAX * file.vocab_size + 12 * UBATCH_TOKENS * file.widest)
+    return 4 * (2 * SEQUENCE_IDS_MAX * file.vocab_size + 12 * batch * file.widest)

@@ -4,6 +4,8 @@ What a token costs is learned from the steps themselves: it depends on the model
 else runs there, and the length of the context.
 """
 
+from collections.abc import Sequence
+
 FIRST_TOKENS = 64  # of the first step, of which nothing is known yet
 TOKENS_MIN = 8  # of every step: a prompt always goes on
 LATEST_SHARE = 0.3  # of the last step in the average
@@ -28,10 +30,11 @@ class Pace:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""
         return 0 if self._token_s is None else int(seconds / self._token_s)
 
-    def observe(self, tokens: int, seconds: float) -> None:
-        """A step computed `tokens` in `seconds`. Steps of a few tokens say little about prompts."""
-        if tokens < TOKENS_MIN or seconds <= 0:
+    def observe(self, lengths: Sequence[int], seconds: float) -> None:
+        """A step computed so many tokens of each sequence in `seconds`. Steps of a few tokens each
+        say little about prompts: reading the weights is most of what they cost, however many."""
+        if max(lengths) < TOKENS_MIN or seconds <= 0:
             return
-        latest = seconds / tokens
+        latest = seconds / sum(lengths)
         before = latest if self._token_s is None else self._token_s
         self._token_s = before + LATEST_SHARE * (latest - before)

@@ -35,7 +35,7 @@ from antiphon.engines.llamacpp.step import (
 
 RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
 RESERVED_CELLS_MIN = 64  # that running sequences may still grow by before another is admitted
-PREFILL_TOKENS_ALONE = 512  # prompt tokens a step at most, while nobody waits for a token
+PREFILL_TOKENS_ALONE = 512  # prompt tokens a step while nobody waits for a token, or one batch
 PREFILL_TOKENS_BESIDE = 256  # the same beside decoding streams, which the step holds up
 FORCED_TOKENS_MAX = 512  # that all who decode may add to a step, beside their one token each
 SAVE_FROM = 0.5  # of the cells in use, blocks are stored
@@ -54,7 +54,8 @@ def _decodes(sequence: Sequence) -> bool:
 class Scheduler:
     """`cells` is the size of the unified cache, `sequence_ids` how many ids it can tag cells with,
     `context_len` the longest single sequence. Without `cuttable` (recurrent models) a sequence
-    can only be continued as a whole. `pace` bounds how long a step takes."""
+    can only be continued as a whole. `pace` bounds how long a step takes. A machine that computes
+    `batch` tokens together is given as many of a prompt, while nobody waits for a token."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Scheduler:
         cuttable: bool = True,
         pace: Pace | None = None,
         blocks: BlockStore | None = None,
+        batch: int = 0,
     ) -> None:
         assert 0 < slots < sequence_ids, "a retired prefix must be able to stand beside the slots"
         assert 1 < context_len <= cells, "a lone sequence must fit"
@@ -82,6 +84,7 @@ class Scheduler:
         self._end_of_generation = end_of_generation
         self._cuttable = cuttable
         self._pace = pace
+        self._prefill_alone = max(PREFILL_TOKENS_ALONE, batch)
         self._spill = Spill(blocks if cuttable else None)
         self._free_ids = list(reversed(range(sequence_ids)))
         self._operations: list[Operation] = []
@@ -328,7 +331,7 @@ class Scheduler:
             length = min(sequence.num_pending, 1 + forced)
             forced -= length - 1
             chunks.append(self._chunk(sequence, length))
-        budget = PREFILL_TOKENS_BESIDE if chunks else PREFILL_TOKENS_ALONE
+        budget = PREFILL_TOKENS_BESIDE if chunks else self._prefill_alone
         if self._pace is not None:
             budget = self._pace.tokens(budget)
         for sequence in self.running:
