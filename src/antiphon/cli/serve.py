@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import faulthandler
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from antiphon.backends.router import Router
 from antiphon.backends.script import load as load_script
 from antiphon.backends.scripted import MODEL, ScriptedBackend
 from antiphon.catalog import models
+from antiphon.cli import crash
 from antiphon.config import Config
 from antiphon.engines.base import Engine, Generation, SamplingParams
 from antiphon.errors import StartupError
@@ -53,13 +53,12 @@ def serve(config: Config) -> int:
     Raises:
         StartupError: it cannot start; nothing has been printed on stdout.
     """
-    faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     raise_file_limit()
     logs.configure(verbose=config.verbose, format=config.log_format)
     keys = key_check(config)
     check_exposure(config, keys)
-    with bind(config.host, config.port) as listener:
+    with bind(config.host, config.port) as listener, crash.reported(config.data_directory):
         engine = load_engine(config) if config.backend == "native" else None
         if engine is None:
             router = scripted(config, generator())
