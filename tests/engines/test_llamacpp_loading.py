@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.engines.base import Generation, SamplingParams
+from antiphon.engines.base import EngineInfo, Generation, SamplingParams
 from antiphon.engines.llamacpp import gguf, loading, memory
 from antiphon.engines.llamacpp.engine import LlamaEngine
+from antiphon.engines.llamacpp.model_runner import NativeLog
 from antiphon.engines.llamacpp.step import Chunk
 from antiphon.errors import StartupError
 from tests.engines.tiny_model import Reference, write_model
@@ -38,6 +39,22 @@ def test_a_missing_template_is_said(
     assert engine.info.chat_template is None
     assert engine.info.details["chat template"].startswith("none in the model file")
     assert "context: 256 of 8192 trained, as set" in caplog.text
+
+
+def test_a_model_without_flash_attention_is_a_problem(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> EngineInfo:
+        engine = LlamaEngine.load(tiny_model, slots=1, context=256, threads=1)
+        engine._stop()
+        return engine.info
+
+    assert not load().problems
+    monkeypatch.setattr(NativeLog, "contains", lambda log, words: False)
+    info = load()
+
+    assert "cannot use flash attention" in info.problems[0]
+    assert info.details["flash attention"].startswith("off")
 
 
 def test_too_little_memory_is_refused_before_anything_is_loaded(

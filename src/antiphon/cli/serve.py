@@ -160,7 +160,7 @@ def summary(engine: Engine) -> str:
             "\nThe model file has no chat template, so ChatML is used; "
             "a model that was not trained for it answers badly."
         )
-    return text
+    return "\n".join([text, *info.problems])
 
 
 def assemble(config: Config, engine: Engine, new_id: NewId, key: bytes | None = None) -> Router:

@@ -136,6 +136,8 @@ class LlamaEngine:
             threads=threads,
             gpu_layers=gpu_layers,
             batch=batch,
+            step_s=step_s,
+            waiting_max=waiting_max,
             ram_bytes=ram_bytes,
         )
         return cls(

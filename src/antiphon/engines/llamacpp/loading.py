@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.engines.base import EngineInfo
-from antiphon.engines.llamacpp import gguf, memory, model_runner
+from antiphon.engines.llamacpp import budgets, gguf, memory, model_runner
 from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.sampler import model_defaults
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
@@ -15,6 +15,10 @@ from antiphon.errors import StartupError
 RAM_SHARE = 0.25  # of the memory that is free, for prompts that have left the cells
 SEQUENCE_IDS_MAX = 255  # llama.cpp's LLAMA_MAX_SEQ, less one for the runner
 ALL_LAYERS = -1
+NO_FLASH_ATTENTION = (
+    "This model cannot use flash attention: a prompt in a long context takes about ten times as"
+    " long as it would with it."
+)
 
 log = logging.getLogger("antiphon.engine")
 
@@ -37,6 +41,8 @@ def load(
     threads: int | None,
     gpu_layers: int | None,
     batch: int,
+    step_s: float,
+    waiting_max: int,
     ram_bytes: int | None,
 ) -> Loaded:
     """See `LlamaEngine.load`."""
@@ -45,13 +51,14 @@ def load(
     if context is not None and context < 2:
         raise StartupError(f"A context of {context} tokens has no room for an answer.")
     file = gguf.read(path)
+    scratch = _scratch_bytes(file, batch)
     on_gpu = gpu_layers != 0 and model_runner.has_gpu()
     plan = memory.plan_context(
         file,
         context,
         memory.available_bytes(),
         slots=slots,
-        scratch=_scratch_bytes(file, batch),
+        scratch=scratch,
         batch=batch,
         on_gpu=on_gpu,
     )
@@ -76,21 +83,35 @@ def load(
     details = {
         "model": f"{file.name} ({file.architecture}, {file.size / (1 << 20):,.0f} MiB)",
         "context": plan.reason,
-        "cells": f"{plan.cells}, {file.bytes_per_cell:,} bytes each",
+        **budgets.rows(
+            file,
+            plan,
+            slots=slots,
+            batch=batch,
+            scratch=scratch,
+            step_s=step_s,
+            waiting_max=waiting_max,
+        ),
         "in memory": _in_memory(ram_bytes, file.bytes_per_cell),
-        "chat template": "from the model file",
-        "flash attention": "on" if runner.flash_attention else "off: this model cannot use it",
-        "gpu layers": "all" if runner.gpu_layers == ALL_LAYERS else str(runner.gpu_layers),
-        "threads": str(threads) if threads == threads_small else f"{threads}, 1 for small steps",
-        **model_runner.system_details(),
+        **_details(file, runner, threads, threads_small),
     }
-    if not on_gpu:
-        details["gpu layers"] = "none"
-    if file.chat_template is None:
-        details["chat template"] = "none in the model file; a common one is used instead"
     log.info("context: %s", plan.reason)
     info = _info(file, runner, tokenizer, plan.context_len, slots, details)
     return Loaded(runner, tokenizer, info, plan.cells, sequence_ids, ram_bytes)
+
+
+def _details(
+    file: gguf.ModelFile, runner: ModelRunner, threads: int, threads_small: int
+) -> dict[str, str]:
+    bare = "none in the model file; a common one is used instead"
+    layers = {ALL_LAYERS: "all", 0: "none"}
+    return {
+        "chat template": "from the model file" if file.chat_template else bare,
+        "flash attention": "on" if runner.flash_attention else "off: this model cannot use it",
+        "gpu layers": layers.get(runner.gpu_layers, str(runner.gpu_layers)),
+        "threads": str(threads) if threads == threads_small else f"{threads}, 1 for small steps",
+        **model_runner.system_details(),
+    }
 
 
 def _in_memory(ram_bytes: int, bytes_per_cell: int) -> str:
@@ -145,6 +166,7 @@ def _info(
         chat_template=file.chat_template,
         sampling=model_defaults(file.metadata),
         details=details,
+        problems=() if runner.flash_attention else (NO_FLASH_ATTENTION,),
     )
 
 

@@ -100,7 +100,10 @@ def system_details() -> dict[str, str]:
     return {
         "llama.cpp": f"{binding().llama_version()} (cyllama {cyllama.__version__})",
         "devices": ", ".join(f"{d['name']}: {d['description'].strip()}" for d in devices()),
-        "system": str(binding().llama_print_system_info()).strip(" |"),
+        "system": str(binding().llama_print_system_info())
+        .replace(" = 1 |", ",")
+        .replace(" :", ":")
+        .strip(" ,|"),
     }
 
 
