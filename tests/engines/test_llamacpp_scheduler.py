@@ -664,7 +664,7 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
     scheduler.submit(long)
     step = scheduler.schedule()
     scheduler.update(step, cells.run(step))
-    pace.observe(64, 0.064)  # a millisecond each
+    pace.observe([64], 0.064)  # a millisecond each
     scheduler.cancel(long)
     return scheduler, cells, long, start
 
@@ -789,7 +789,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         scheduler.update(step, drawn)
         if pace is not None:
-            pace.observe(sum(len(chunk.tokens) for chunk in step.chunks), draw.uniform(0.001, 0.1))
+            pace.observe([len(chunk.tokens) for chunk in step.chunks], draw.uniform(0.001, 0.1))
             pace.observe_blocks(draw.randint(0, 3), draw.uniform(0.001, 0.1))
         if tiers is not None:
             tiers.write_waiting()

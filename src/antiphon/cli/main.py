@@ -66,15 +66,15 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     add("--backend", "what answers: a model, or a script (native)", choices=CHOICES["backend"])
     add("--script", "replies of the scripted backend, YAML or JSON", metavar="FILE")
     add("--slots", "answers generated at the same time (8)", type=int, metavar="N")
-    add("--context", "tokens of context (as many as fit)", type=int, metavar="N")
-    add("--threads", "threads that compute (one a core)", type=int, metavar="N")
-    add("--gpu-layers", "layers on the GPU (all, where there is one)", type=int, metavar="N")
+    add("--context", "tokens of context (auto: as many as fit)", metavar="N|auto")
+    add("--threads", "threads that compute (auto: one a core)", metavar="N|auto")
+    add("--gpu-layers", "layers on the GPU (auto: all, where there is one)", metavar="N|auto")
     add(
         "--cache-ram",
-        "MiB of memory for prompts that have left the cells (a quarter of what is free)",
-        type=int,
-        metavar="MIB",
+        "MiB of memory for prompts that have left the cells (auto: a quarter of what is free)",
+        metavar="MIB|auto",
     )
+    add("--batch", "tokens of prompts that are computed together (512)", type=int, metavar="N")
     add(
         "--cache-dir",
         "folder for such prompts that outlives the server (none)",

@@ -78,6 +78,7 @@ class EngineInfo:
     chat_template: str | None = None  # Jinja source from the model's metadata
     sampling: SamplingParams = field(default_factory=SamplingParams)  # the model's own defaults
     details: Mapping[str, str] = field(default_factory=dict)  # for people: `antiphon doctor`
+    problems: Sequence[str] = ()  # what the operator should know before users do; a sentence each
 
 
 class Constraint(Protocol):

@@ -27,7 +27,7 @@ from antiphon.engines.llamacpp import loading
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.drawing import Drawing
 from antiphon.engines.llamacpp.inbox import Cancel, Close, Submit, Wake
-from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.model_runner import BATCH_TOKENS, ModelRunner
 from antiphon.engines.llamacpp.outbox import Failure, Outbox, Outlet
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
@@ -105,6 +105,7 @@ class LlamaEngine:
         context: int | None = None,
         threads: int | None = None,
         gpu_layers: int | None = None,
+        batch: int = BATCH_TOKENS,
         waiting_max: int = WAITING_MAX,
         step_s: float = STEP_S,
         ram_bytes: int | None = None,
@@ -115,6 +116,7 @@ class LlamaEngine:
 
         `context` is how many tokens all sequences share, and the longest single one as far as
         the model was trained for it; None takes what was trained, or what fits into memory.
+        `batch`: tokens of a prompt that are computed together; more take more memory.
         `step_s`: prompts are computed in pieces that take so long at most, in seconds.
         `ram_bytes`: for prompts that have left the cells; None is a quarter of what is free.
         `disk_folder`: where they outlive the process, in `disk_bytes`; None is a tenth of what is
@@ -130,6 +132,9 @@ class LlamaEngine:
             context=context,
             threads=threads,
             gpu_layers=gpu_layers,
+            batch=batch,
+            step_s=step_s,
+            waiting_max=waiting_max,
             ram_bytes=ram_bytes,
             disk_folder=disk_folder,
             disk_bytes=disk_bytes,
@@ -320,8 +325,7 @@ class LlamaEngine:
             return []
         began = time.monotonic()
         rows = self._runner.decode(step.chunks)
-        tokens = sum(len(chunk.tokens) for chunk in step.chunks)
-        self._pace.observe(tokens, time.monotonic() - began)
+        self._pace.observe([len(chunk.tokens) for chunk in step.chunks], time.monotonic() - began)
         drawing = [chunk.sequence for chunk in step.chunks if chunk.draws]
         ends = self.info.end_of_generation
         return [
@@ -374,6 +378,7 @@ class LlamaEngine:
             pace=self._pace,
             tiers=self._tiers,
             idle_cells=self._idle_cells,
+            batch=self._runner.batch,
         )
 
     def _flush(self) -> None:

@@ -27,8 +27,8 @@ from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Resto
 from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.errors import StartupError
 
-BATCH_TOKENS_MAX = 2048  # rows of one decode call
-UBATCH_TOKENS = 512  # rows that are computed together
+ROWS_MAX = 2048  # of one decode call, unless more are computed together
+BATCH_TOKENS = 512  # rows that are computed together, unless the operator says otherwise
 # A step of less work than this, in bytes of weights times rows, is done by one thread: it takes
 # 10 ms at most, and several threads wait for each other hundreds of times in it. Beside one busy
 # process on two cores, the built-in model (6 MiB) answers at 1,700 tokens/s with one thread and at
@@ -105,7 +105,10 @@ def system_details() -> dict[str, str]:
     return {
         "llama.cpp": version(),
         "devices": ", ".join(f"{d['name']}: {d['description'].strip()}" for d in devices()),
-        "system": str(binding().llama_print_system_info()).strip(" |"),
+        "system": str(binding().llama_print_system_info())
+        .replace(" = 1 |", ",")
+        .replace(" :", ":")
+        .strip(" ,|"),
     }
 
 
@@ -182,10 +185,16 @@ class ModelRunner:
         self._suppressed = self.vocabulary.never_drawn()
 
     def open(
-        self, *, cells: int, sequence_ids: int, threads: int, threads_small: int | None = None
+        self,
+        *,
+        cells: int,
+        sequence_ids: int,
+        threads: int,
+        threads_small: int | None = None,
+        batch: int = BATCH_TOKENS,
     ) -> None:
         """Make the context: the cache and scratch memory. `threads_small`, if it differs, is the
-        number of threads for small steps.
+        number of threads for small steps. `batch` rows are computed together.
 
         Raises:
             StartupError: llama.cpp cannot.
@@ -195,7 +204,7 @@ class ModelRunner:
         params.n_ctx = cells
         params.n_seq_max = sequence_ids + 1  # and one to save and restore through
         self._scratch = sequence_ids
-        params.n_batch, params.n_ubatch = BATCH_TOKENS_MAX, UBATCH_TOKENS
+        params.n_batch, params.n_ubatch = max(ROWS_MAX, batch), batch
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # one pool of cells for all, prefixes shared
         params.flash_attn_type = 1  # without: 36 s instead of 3.6 for a prefill beside 30k cells
@@ -212,7 +221,8 @@ class ModelRunner:
         assert self._context.n_ctx >= cells
         self.flash_attention = native_log.contains("flash_attn = enabled")
         self._context.install_cancel_callback()
-        self._batch = binding().LlamaBatch(n_tokens=BATCH_TOKENS_MAX, embd=0, n_seq_max=1)
+        self._batch = binding().LlamaBatch(n_tokens=params.n_batch, embd=0, n_seq_max=1)
+        self.batch = batch
         self._lengths = [0] * sequence_ids
         self._threads, self._threads_small = threads, threads_small or threads
         self._threads_now = threads

@@ -5,6 +5,8 @@ from the steps themselves: it depends on the model, the machine, what else runs 
 length of the context.
 """
 
+from collections.abc import Sequence
+
 FIRST_TOKENS = 64  # of the first step, of which nothing is known yet
 TOKENS_MIN = 8  # of every step: a prompt always goes on
 LATEST_SHARE = 0.3  # of the last step in the average
@@ -49,11 +51,12 @@ class Pace:
         self._saving_s = 0.0
         return 1
 
-    def observe(self, tokens: int, seconds: float) -> None:
-        """A step computed `tokens` in `seconds`. Steps of a few tokens say little about prompts."""
+    def observe(self, lengths: Sequence[int], seconds: float) -> None:
+        """A step computed so many tokens of each sequence in `seconds`. Steps of a few tokens each
+        say little about prompts: reading the weights is most of what they cost, however many."""
         self._saving_s += SAVING_SHARE * seconds
-        if tokens >= TOKENS_MIN and seconds > 0:
-            self._token_s = _average(self._token_s, seconds / tokens)
+        if max(lengths, default=0) >= TOKENS_MIN and seconds > 0:
+            self._token_s = _average(self._token_s, seconds / sum(lengths))
 
     def observe_blocks(self, blocks: int, seconds: float) -> None:
         """So many were saved or brought back in `seconds`."""

@@ -24,7 +24,7 @@ from antiphon.engines.llamacpp.tiers import Tiers
 
 RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
 RESERVED_CELLS_MIN = 64  # that running sequences may still grow by before another is admitted
-PREFILL_TOKENS_ALONE = 512  # prompt tokens a step at most, while nobody waits for a token
+PREFILL_TOKENS_ALONE = 512  # prompt tokens a step while nobody waits for a token, or one batch
 PREFILL_TOKENS_BESIDE = 256  # the same beside decoding streams, which the step holds up
 FORCED_TOKENS_MAX = 512  # that all who decode may add to a step, beside their one token each
 ORPHAN_S = 30.0  # as long as a prompt goes on whose client has left
@@ -40,8 +40,9 @@ class Scheduler:
     """`cells` is the size of the unified cache, `sequence_ids` how many ids it can tag cells with,
     `context_len` the longest single sequence. Without `cuttable` (recurrent models) a sequence
     can only be continued as a whole. `pace` bounds how long a step takes. `tiers` is where what
-    leaves the cells goes; `idle_cells`, how many of them retired sequences may take beside
-    others."""
+    leaves the cells goes; `idle_cells`, how many of them retired sequences may take beside others.
+    A machine that computes `batch` tokens together is given as many of a prompt, while nobody waits
+    for a token."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Scheduler:
         pace: Pace | None = None,
         tiers: Tiers | None = None,
         idle_cells: int | None = None,
+        batch: int = 0,
     ) -> None:
         assert 0 < slots < sequence_ids, "a retired prefix must be able to stand beside the slots"
         assert 1 < context_len <= cells, "a lone sequence must fit"
@@ -79,6 +81,7 @@ class Scheduler:
         self._end_of_generation = end_of_generation
         self._cuttable = cuttable
         self._pace = pace
+        self._prefill_alone = max(PREFILL_TOKENS_ALONE, batch)
         self._arrivals = 0
 
     @property
@@ -270,7 +273,7 @@ class Scheduler:
             length = min(sequence.num_pending, 1 + forced)
             forced -= length - 1
             chunks.append(self._chunk(sequence, length))
-        budget = PREFILL_TOKENS_BESIDE if chunks else PREFILL_TOKENS_ALONE
+        budget = PREFILL_TOKENS_BESIDE if chunks else self._prefill_alone
         if self._pace is not None:
             budget = self._pace.tokens(budget)
         for sequence in self.running:
