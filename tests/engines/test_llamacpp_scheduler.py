@@ -10,17 +10,19 @@ import pytest
 
 from antiphon.engines.base import FinishReason, SamplingParams
 from antiphon.engines.llamacpp import scheduler as module
+from antiphon.engines.llamacpp import turns
 from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
 from antiphon.engines.llamacpp.scheduler import (
     BLOCKS_SAVED_ALONE,
     PINNED_SHARE,
-    PREFILL_TOKENS_ALONE,
     Scheduler,
 )
 from antiphon.engines.llamacpp.sequence import Sequence, Status
 from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save, Step
+from antiphon.engines.llamacpp.turns import PREFILL_TOKENS_ALONE
+from tests.engines.watched import Watched
 
 END = 0  # the end-of-generation token of the imaginary model
 VOCABULARY = 300
@@ -119,8 +121,8 @@ def new_scheduler(
     end: int = END,
     pace: Pace | None = None,
     blocks: BlockStore | None = None,
-) -> Scheduler:
-    return Scheduler(
+) -> Watched:
+    return Watched(
         cells=cells,
         sequence_ids=ids,
         slots=slots,
@@ -561,7 +563,9 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(seed)
     monkeypatch.setattr(module, "RESERVED_CELLS", draw.choice([1, 16, 256]))
     monkeypatch.setattr(module, "RESERVED_CELLS_MIN", draw.choice([1, 8, 64]))
-    monkeypatch.setattr(module, "PREFILL_TOKENS_ALONE", draw.choice([16, 512]))
+    monkeypatch.setattr(turns, "PREFILL_TOKENS_ALONE", draw.choice([16, 512]))
+    monkeypatch.setattr(turns, "OVERTAKEN_MAX", draw.choice([0, 1, 8]))
+    monkeypatch.setattr(turns, "SIZE_TOKENS", draw.choice([8, 64]))
     size = draw.choice([256, 512, 1500])
     context = draw.choice([size, size // 2])
     slots = draw.randint(1, 6)
@@ -619,6 +623,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             assert job.tokens[len(start) :] == answer
             assert job.finish_reason is not None
+            assert scheduler.is_ended(job)
 
 
 def check(scheduler: Scheduler, cells: Cells, slots: int) -> None:

@@ -2,9 +2,9 @@
 
     submit · cancel → schedule() → Step → (the runner computes, the sampler draws) → update()
 
-Who runs: paused sequences first, then waiting ones, of the owner with the fewest running, in order
-of arrival, while a slot is free and the cache has room for what they need: the prompt and a part of
-the answer (`RESERVED_CELLS`, since clients ask for up to 128,000 tokens and rarely take them). When
+Who runs: paused sequences first, then waiting ones, in the order of `turns`, while a slot is free
+and the cache has room for what they need: the prompt and a part of the answer
+(`RESERVED_CELLS`, since clients ask for up to 128,000 tokens and rarely take them). When
 the answers outgrow the cache, retired sequences are evicted, the least recently used first; when
 none is left, the youngest running sequence is paused, and goes on later as if its answer so far
 were a prompt.
@@ -12,10 +12,11 @@ The oldest one is never paused, so everything ends. A sequence whose prefix is b
 for another one right now waits for that and forks; if the other leaves, it goes on itself.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
+from itertools import chain
 
+from antiphon.engines.llamacpp import turns
 from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline, Pins
@@ -35,20 +36,12 @@ from antiphon.engines.llamacpp.step import (
 
 RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
 RESERVED_CELLS_MIN = 64  # that running sequences may still grow by before another is admitted
-PREFILL_TOKENS_ALONE = 512  # prompt tokens a step at most, while nobody waits for a token
-PREFILL_TOKENS_BESIDE = 256  # the same beside decoding streams, which the step holds up
-FORCED_TOKENS_MAX = 512  # that all who decode may add to a step, beside their one token each
 SAVE_FROM = 0.5  # of the cells in use, blocks are stored
 BLOCKS_RESTORED = 8  # a step and sequence
 BLOCKS_SAVED_ALONE, BLOCKS_SAVED_BESIDE = 4, 1  # a step, while nobody waits and beside others
 ORPHAN_S = 30.0  # as long as a prompt goes on whose client has left
 PINNED_SHARE = 0.5  # of the cache, at most
 RIDE_TOKENS_MIN = 32  # a prefix shorter than this is not worth waiting for
-
-
-def _decodes(sequence: Sequence) -> bool:
-    """Whether all that it was admitted with is computed, or one token of it is left."""
-    return sequence.num_pending == 1 or sequence.computed >= sequence.resumed_at
 
 
 class Scheduler:
@@ -102,6 +95,7 @@ class Scheduler:
         assert 0 < sequence.prompt_len < self._context_len
         sequence.arrival = self._arrivals
         self._arrivals += 1
+        sequence.to_compute = sequence.prompt_len - self._match(sequence).length
         self.waiting.append(sequence)
 
     def cancel(self, sequence: Sequence) -> None:
@@ -191,31 +185,28 @@ class Scheduler:
 
     def _admit(self, step: Step) -> None:
         """Let paused and waiting sequences run, in turn, until one of them finds no room."""
-        riding: list[Sequence] = []
+        riding: set[Sequence] = set()
         while len(self.running) < self._slots:
-            sequence = self._next_in_turn(riding)
-            if sequence is None:
+            found = self._next_in_turn(riding)
+            if found is None or not self._fits(*found):
                 return
-            match = self._match(sequence)
-            if self._rides(sequence, match):
-                riding.append(sequence)
-                continue
-            if not self._fits(sequence, match):
-                return
+            sequence, match = found
             self._start(sequence, match)
             if sequence.cached is None:
                 sequence.cached = sequence.computed + BLOCK_TOKENS * len(sequence.restoring)
                 self.counters.prompt_tokens_cached += sequence.cached
                 step.admitted.append(sequence)
+                turns.count_overtaken(sequence, (s for s in self.waiting if s not in riding))
 
-    def _next_in_turn(self, riding: SequenceOf[Sequence]) -> Sequence | None:
-        """Paused ones first; then whoever's owner has the fewest that run; then who came first."""
-        paused = next((sequence for sequence in self.paused if sequence not in riding), None)
-        if paused is not None:
-            return paused
-        running = Counter(sequence.owner for sequence in self.running)
-        waiting = (sequence for sequence in self.waiting if sequence not in riding)
-        return min(waiting, key=lambda s: (running[s.owner], s.arrival), default=None)
+    def _next_in_turn(self, riding: set[Sequence]) -> tuple[Sequence, Match] | None:
+        """Paused ones first. Those who ride are left out, and remembered."""
+        for sequence in chain(self.paused, turns.in_turn(self.waiting, self.running)):
+            if sequence not in riding:
+                match = self._match(sequence)
+                if not self._rides(sequence, match):
+                    return sequence, match
+                riding.add(sequence)
+        return None
 
     def _match(self, sequence: Sequence) -> Match:
         """The last token is always computed, since the next one is drawn from its logits."""
@@ -321,22 +312,7 @@ class Scheduler:
         self._orphans.clear()
 
     def _plan(self) -> list[Chunk]:
-        """Everyone who decodes, one token and what was forced behind it, then prompts, first come
-        first served."""
-        chunks, forced = [], FORCED_TOKENS_MAX
-        for sequence in filter(_decodes, self.running):
-            length = min(sequence.num_pending, 1 + forced)
-            forced -= length - 1
-            chunks.append(self._chunk(sequence, length))
-        budget = PREFILL_TOKENS_BESIDE if chunks else PREFILL_TOKENS_ALONE
-        if self._pace is not None:
-            budget = self._pace.tokens(budget)
-        for sequence in self.running:
-            if not _decodes(sequence) and budget > 0 and not sequence.restoring:
-                chunk = self._chunk(sequence, min(budget, sequence.num_pending))
-                budget -= len(chunk.tokens)
-                chunks.append(chunk)
-        return chunks
+        return [self._chunk(*turn) for turn in turns.lengths(self.running, self._pace)]
 
     def _chunk(self, sequence: Sequence, length: int) -> Chunk:
         assert sequence.seq_id is not None

@@ -35,6 +35,8 @@ class Sequence:
     seq_id: int | None = None  # the native sequence, while running
     computed: int = 0
     resumed_at: int = 0  # len(tokens) at the last admission
+    to_compute: int = 0  # prompt tokens that were not in the cells at submission
+    overtaken: int = 0  # times, while waiting
     cached: int | None = None  # prompt tokens found in the cache at the first admission
     times_paused: int = 0
     finish_reason: FinishReason | None = None
