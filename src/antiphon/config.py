@@ -57,6 +57,7 @@ class Config:
     threads: int | None = None
     gpu_layers: int | None = None
     step_ms: int = 200
+    request_timeout: int | None = None  # seconds
     cache_ram: int | None = None
     cache_min_tokens: int = 1024
     shared_cache: bool = False
@@ -206,6 +207,7 @@ def _check_ranges(config: Config) -> None:
         "threads": (1, 1024),
         "gpu_layers": (0, 10_000),
         "step_ms": (1, 60_000),
+        "request_timeout": (1, 10_000_000),
         "cache_ram": (0, 10_000_000),
         "cache_min_tokens": (0, 10_000_000),
         **{f.name: (1, 10**12) for f in fields(Limits)},

@@ -343,6 +343,57 @@ def test_cancelling_a_waiting_sequence() -> None:
     assert two.num_generated == 0
 
 
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_what_is_late_ends_and_what_it_has_computed_stays(steps: int) -> None:
+    """Waiting, in the middle of its prompt, and in the middle of its answer."""
+    scheduler, cells = new_scheduler(slots=1, end=-1), Cells(1024)
+    draw = random.Random(12)
+    other, start = prompt(draw, 20), prompt(draw, 600)
+    one, two = sequence(start, max_tokens=90), sequence(other, max_tokens=90)
+    one.submitted, one.time_s = 100.0, 5.0
+    first, second = (one, two) if steps else (two, one)
+    scheduler.submit(first)
+    for number in range(max(steps, 1)):
+        step = scheduler.schedule(now=104.9)
+        assert step.late == []
+        scheduler.update(step, cells.run(step))
+        if number == 0:
+            scheduler.submit(second)
+    computed = one.computed
+
+    step = scheduler.schedule(now=105.0)
+
+    assert step.late == [one]
+    assert one.status == Status.FINISHED
+    assert computed == (0, PREFILL_TOKENS_ALONE, 603)[(0, 1, 5).index(steps)]
+    assert cached(scheduler, start) == min(computed, 600)
+    assert scheduler.counters.timeouts == 1
+    assert scheduler.running == [two], "its slot is free in the same step"
+    scheduler.update(step, cells.run(step))
+    finish(scheduler, cells)
+    assert two.tokens[20:] == expected(other, 90, 1024, end=-1)
+
+
+def test_a_paused_sequence_can_be_late() -> None:
+    scheduler, cells = new_scheduler(600, context=600, end=-1), Cells(600)
+    draw = random.Random(13)
+    one, two = (sequence(prompt(draw, 20), max_tokens=500) for _ in range(2))
+    two.time_s = 5.0
+    scheduler.submit(one)
+    scheduler.submit(two)
+    for _ in range(400):
+        step = scheduler.schedule(now=4.0)
+        scheduler.update(step, cells.run(step))
+    assert scheduler.paused == [two]
+
+    step = scheduler.schedule(now=5.0)
+
+    assert step.late == [two]
+    assert scheduler.paused == []
+    scheduler.update(step, cells.run(step))
+    finish(scheduler, cells)
+
+
 def keep(
     scheduler: Scheduler, cells: Cells, prompt: list[int], *pins: Deadline, now: float = 0
 ) -> None:
@@ -481,6 +532,7 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
     pace = Pace(step_s=0.1)
     scheduler, cells = new_scheduler(slots=1, pace=pace), Cells(1024)
     long = sequence(start := prompt(draw, prompt_len))
+    long.time_s = 0.5
     scheduler.submit(long)
     step = scheduler.schedule()
     scheduler.update(step, cells.run(step))
@@ -492,10 +544,12 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
 def test_a_prompt_is_computed_to_its_end_when_its_client_has_left() -> None:
     scheduler, cells, long, start = leaving()
     while scheduler.has_work:
-        step = scheduler.schedule()
+        step = scheduler.schedule(now=1.0)
+        assert step.late == []
         assert scheduler.update(step, cells.run(step)) == [], "nobody hears of it"
 
     assert cached(scheduler, start) == 600
+    assert scheduler.counters.timeouts == 0
     assert long.status == Status.FINISHED
     assert long.num_generated == 0
 
@@ -580,10 +634,9 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = Cells(size, forced_max=draw.choice([0, 0, 1, 5, 40]), blocks=blocks)
     beginnings = [prompt(draw, draw.randint(1, context // 2)) for _ in range(3)]
     jobs: list[tuple[Sequence, list[int]]] = []
-    dead: set[int] = set()  # cancelled or failed
-
+    dead: set[int] = set()  # cancelled, failed or late
     pinning = draw.choice([0, 0.3, 1])
-
+    hurrying = draw.choice([0, 0, 0.2])
     for time in range(1200):
         if len(jobs) < 60 and draw.random() < 0.2:
             start = draw.choice(beginnings)
@@ -593,6 +646,8 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             pins = pins if draw.random() < pinning else []
             jobs.append((sequence(start, draw.choice([0, 1, 30, 32_000]), pins), start))
             jobs[-1][0].owner = draw.choice(["ann", "ann", "bob"])
+            if draw.random() < hurrying:
+                jobs[-1][0].submitted, jobs[-1][0].time_s = time, draw.randint(0, 300)
             scheduler.submit(jobs[-1][0])
         if jobs and draw.random() < 0.03:
             number = draw.randrange(len(jobs))
@@ -602,6 +657,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         if not scheduler.has_work:
             continue
         step = scheduler.schedule(time)
+        dead |= {number for number, (job, _) in enumerate(jobs) if job in step.late}
         drawn = cells.run(step)
         if draw.random() < 0.01:
             cells.forget(step.chunks)

@@ -23,6 +23,11 @@ class Watched(Scheduler):
         decoding = [sequence for sequence in self.running if turns.decodes(sequence)]
         before = self._moved()
         step = super().schedule(now)
+        for sequence in step.late:
+            assert sequence.is_late(now)
+            assert sequence.status == Status.FINISHED
+            self._note("ended", sequence)
+        assert not any(s.is_late(now) for s in (*self.running, *self.paused, *self.waiting))
         given = {chunk.sequence: len(chunk.tokens) for chunk in step.chunks}
         assert len(given) == len(step.chunks), "one chunk each"
         for sequence in decoding:

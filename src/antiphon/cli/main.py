@@ -81,6 +81,12 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
     )
+    add(
+        "--request-timeout",
+        "seconds that a request may wait and be computed for (as long as it takes)",
+        type=int,
+        metavar="S",
+    )
 
     add = _adder(command, "who may ask, from where")
     add("--host", "address to listen on (127.0.0.1)")

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -44,6 +45,7 @@ from antiphon.errors import (
     overloaded,
     prompt_too_long,
     shutting_down,
+    timed_out,
 )
 
 FORCED_AT_ONCE = 64  # forced tokens that join one step; the rest joins the next
@@ -174,6 +176,8 @@ class LlamaEngine:
             sampling=job.sampling,
             pins=[Deadline(pin.length, now + pin.seconds) for pin in job.pins],
             owner=job.owner,
+            submitted=now,
+            time_s=inf if job.deadline_s is None else job.deadline_s,
         )
         self._submit(Submit(sequence, outlet, job.constraint))
         try:
@@ -256,6 +260,8 @@ class LlamaEngine:
         computing = None
         try:
             step = self._scheduler.schedule(time.monotonic())
+            for sequence in step.late:
+                self._end(self._jobs.pop(sequence), Failure(timed_out(sequence.time_s)))
             self._runner.apply(step.operations, self._blocks)
             computing = step
             self._admit(step)

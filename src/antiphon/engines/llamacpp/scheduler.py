@@ -15,6 +15,7 @@ for another one right now waits for that and forks; if the other leaves, it goes
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from itertools import chain
+from math import inf
 
 from antiphon.engines.llamacpp import turns
 from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore
@@ -105,7 +106,7 @@ class Scheduler:
             return
         self.counters.cancellations += 1
         if self._may_be_finished(sequence):
-            sequence.max_tokens = 0
+            sequence.max_tokens, sequence.time_s = 0, inf
             self._orphans.append(sequence)
         else:
             self._finish(sequence)
@@ -133,9 +134,9 @@ class Scheduler:
 
     def schedule(self, now: float = 0.0) -> Step:
         """Decide what the next step computes. `update` or `fail` must follow. `now` is seconds of
-        the clock that pins end by."""
+        the clock that pins and sequences end by."""
         self.pins.expire(now)
-        step = Step()
+        step = Step(late=self._end_late(now))
         self._admit(step)
         if self._orphans and (self.waiting or self.paused):
             self._leave_orphans()
@@ -156,6 +157,15 @@ class Scheduler:
         assert step.chunks or self._operations or not self.has_work, "no step without progress"
         step.operations, self._operations = self._operations, []
         return step
+
+    def _end_late(self, now: float) -> list[Sequence]:
+        """What they have computed stays cached, as when a client leaves."""
+        everyone = chain(self.running, self.paused, self.waiting)
+        late = [sequence for sequence in everyone if sequence.is_late(now)]
+        for sequence in late:
+            self._finish(sequence)
+        self.counters.timeouts += len(late)
+        return late
 
     def update(self, step: Step, drawn: SequenceOf[SequenceOf[int]]) -> list[Progress]:
         """Take in what a step computed; `drawn` has the tokens that come next for every chunk that

@@ -4,6 +4,7 @@ from collections.abc import Container
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
 from antiphon.engines.base import FinishReason, SamplingParams
 from antiphon.engines.llamacpp.blocks import Key
@@ -42,6 +43,8 @@ class Sequence:
     finish_reason: FinishReason | None = None
     pins: SequenceOf[Deadline] = ()
     owner: str = ""  # whose prefixes it may share
+    submitted: float = 0.0  # in seconds of the clock
+    time_s: float = inf  # that it may take from then on
     restoring: list[Key] = field(default_factory=list)  # blocks that come back, from `computed` on
 
     @classmethod
@@ -53,8 +56,19 @@ class Sequence:
         sampling: SamplingParams,
         pins: SequenceOf[Deadline] = (),
         owner: str = "",
+        submitted: float = 0.0,
+        time_s: float = inf,
     ) -> "Sequence":
-        return cls(len(prompt), list(prompt), max_tokens, sampling, pins=pins, owner=owner)
+        return cls(
+            len(prompt),
+            list(prompt),
+            max_tokens,
+            sampling,
+            pins=pins,
+            owner=owner,
+            submitted=submitted,
+            time_s=time_s,
+        )
 
     @property
     def num_generated(self) -> int:
@@ -64,6 +78,9 @@ class Sequence:
     def num_pending(self) -> int:
         """Tokens to compute before the next one can be drawn; 1 while decoding."""
         return len(self.tokens) - self.computed
+
+    def is_late(self, now: float) -> bool:
+        return now >= self.submitted + self.time_s
 
     def tokens_left(self, context_len: int) -> int:
         """That it may still generate."""

@@ -63,6 +63,7 @@ class Step:
     operations: list[Operation] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)  # for the first time
     chunks: list[Chunk] = field(default_factory=list)
+    late: list[Sequence] = field(default_factory=list)  # ended, since their time is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +87,5 @@ class Counters:
     evictions: int = 0
     pauses: int = 0
     cancellations: int = 0
+    timeouts: int = 0
     forced_tokens: int = 0  # generated without a draw, because a grammar left no choice
