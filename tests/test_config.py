@@ -71,6 +71,7 @@ def test_automatic_values_can_be_asked_for_by_name(name: str, tmp_path: Path) ->
     [
         ({}, {"ANTIPHON_PORT": "http"}, "ANTIPHON_PORT sets port to 'http', but a whole number"),
         ({"port": 70_000}, {}, "command line sets port to 70000; it must be 0 to 65535"),
+        ({"request_timeout": 0}, {}, "command line sets request_timeout to 0; it must be 1 to"),
         ({}, {"ANTIPHON_SLOTS": "0"}, "ANTIPHON_SLOTS sets slots to 0; it must be 1 to 128"),
         (
             {},

@@ -17,7 +17,7 @@ CHOICES = {
     "unsupported": ("reject", "ignore"),
     "log_format": ("human", "json"),
 }
-AUTOMATIC = ("context", "threads", "gpu_layers", "cache_ram")  # None computes them, or "auto"
+AUTOMATIC = ("context", "threads", "gpu_layers", "cache_ram", "cache_disk")  # None computes them, or "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Config:
     gpu_layers: int | None = None
     batch: int = 512
     step_ms: int = 200
+    request_timeout: int | None = None  # seconds
     cache_ram: int | None = None
     cache_dir: str | None = None
     cache_disk: int | None = None
@@ -213,6 +214,7 @@ def _check_ranges(config: Config) -> None:
         "gpu_layers": (0, 10_000),
         "batch": (32, 8192),
         "step_ms": (1, 60_000),
+        "request_timeout": (1, 10_000_000),
         "cache_ram": (0, 10_000_000),
         "cache_disk": (0, 1_000_000_000),
         "cache_min_tokens": (0, 10_000_000),

@@ -4,21 +4,33 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from antiphon.engines.base import FinishReason, Generation, SamplingParams
+from antiphon.engines.base import FinishReason, Generation, SamplingParams, TokenChunk
 from antiphon.engines.llamacpp import engine as llamacpp_engine
 from antiphon.engines.llamacpp import scheduler
 from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.engines.llamacpp.step import Chunk
-from antiphon.errors import InternalError, InvalidRequestError, OverloadedError
+from antiphon.errors import (
+    GatewayTimeoutError,
+    InternalError,
+    InvalidRequestError,
+    OverloadedError,
+)
 from tests.engines.asking import TOLERANCE, Answer, job, run, text, until
 from tests.engines.tiny_model import Reference, write_model, write_recurrent_model
+
+
+async def drain(chunks: AsyncGenerator[TokenChunk]) -> None:
+    async for _ in chunks:
+        pass
 
 
 @pytest.fixture
@@ -216,6 +228,39 @@ async def test_a_waiting_client_can_leave(engine: LlamaEngine) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_waiting_job_fails_when_its_time_is_over(engine: LlamaEngine) -> None:
+    running = [asyncio.create_task(run(engine, job([n + 1] * 20, 1500))) for n in range(4)]
+    await until(lambda: engine.metrics()["running"] == 4)
+
+    with pytest.raises(GatewayTimeoutError, match=r"not complete within 0\.01 s"):
+        await run(engine, replace(job([9, 9]), deadline_s=0.01))
+
+    assert engine.metrics()["timeouts"] == 1
+    assert engine.metrics()["waiting"] == 0
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_running_job_fails_when_its_time_is_over_and_gives_what_it_has(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands still until some tokens have come."""
+    clock = [100.0]
+    monkeypatch.setattr(llamacpp_engine, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    prompt, got = [65] * 10, 0
+    async with aclosing(engine.generate(replace(job(prompt), deadline_s=5))) as chunks:
+        while got < 5:
+            got += len((await anext(chunks)).token_ids)
+        clock[0] = 105.0
+        with pytest.raises(GatewayTimeoutError, match="not complete within 5 s"):
+            await drain(chunks)
+
+    assert engine.metrics()["running"] == 0
+    assert engine.metrics()["cancellations"] == 0
+    assert (await run(engine, job(prompt, 1))).cached == len(prompt) - 1
 
 
 async def test_limits(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:

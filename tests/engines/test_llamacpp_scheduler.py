@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 
 from antiphon.engines.base import FinishReason, SamplingParams
-from antiphon.engines.llamacpp import room
+from antiphon.engines.llamacpp import room, turns
 from antiphon.engines.llamacpp import scheduler as module
 from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX, Block, Key
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
 from antiphon.engines.llamacpp.room import PINNED_SHARE
-from antiphon.engines.llamacpp.scheduler import PREFILL_TOKENS_ALONE, Scheduler
+from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence, Status
 from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save, Step
 from antiphon.engines.llamacpp.tiers import Tiers
+from antiphon.engines.llamacpp.turns import PREFILL_TOKENS_ALONE
+from tests.engines.watched import Watched
 
 END = 0  # the end-of-generation token of the imaginary model
 VOCABULARY = 300
@@ -156,8 +158,8 @@ def new_scheduler(
     pace: Pace | None = None,
     tiers: Tiers | None = None,
     idle_cells: int | None = None,
-) -> Scheduler:
-    return Scheduler(
+) -> Watched:
+    return Watched(
         cells=cells,
         sequence_ids=ids,
         slots=slots,
@@ -377,6 +379,57 @@ def test_cancelling_a_waiting_sequence() -> None:
 
     assert scheduler.counters.cancellations == 1
     assert two.num_generated == 0
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_what_is_late_ends_and_what_it_has_computed_stays(steps: int) -> None:
+    """Waiting, in the middle of its prompt, and in the middle of its answer."""
+    scheduler, cells = new_scheduler(slots=1, end=-1), Cells(1024)
+    draw = random.Random(12)
+    other, start = prompt(draw, 20), prompt(draw, 600)
+    one, two = sequence(start, max_tokens=90), sequence(other, max_tokens=90)
+    one.submitted, one.time_s = 100.0, 5.0
+    first, second = (one, two) if steps else (two, one)
+    scheduler.submit(first)
+    for number in range(max(steps, 1)):
+        step = scheduler.schedule(now=104.9)
+        assert step.late == []
+        scheduler.update(step, cells.run(step))
+        if number == 0:
+            scheduler.submit(second)
+    computed = one.computed
+
+    step = scheduler.schedule(now=105.0)
+
+    assert step.late == [one]
+    assert one.status == Status.FINISHED
+    assert computed == (0, PREFILL_TOKENS_ALONE, 603)[(0, 1, 5).index(steps)]
+    assert cached(scheduler, start) == min(computed, 600)
+    assert scheduler.counters.timeouts == 1
+    assert scheduler.running == [two], "its slot is free in the same step"
+    scheduler.update(step, cells.run(step))
+    finish(scheduler, cells)
+    assert two.tokens[20:] == expected(other, 90, 1024, end=-1)
+
+
+def test_a_paused_sequence_can_be_late() -> None:
+    scheduler, cells = new_scheduler(600, context=600, end=-1), Cells(600)
+    draw = random.Random(13)
+    one, two = (sequence(prompt(draw, 20), max_tokens=500) for _ in range(2))
+    two.time_s = 5.0
+    scheduler.submit(one)
+    scheduler.submit(two)
+    for _ in range(400):
+        step = scheduler.schedule(now=4.0)
+        scheduler.update(step, cells.run(step))
+    assert scheduler.paused == [two]
+
+    step = scheduler.schedule(now=5.0)
+
+    assert step.late == [two]
+    assert scheduler.paused == []
+    scheduler.update(step, cells.run(step))
+    finish(scheduler, cells)
 
 
 def keep(
@@ -661,6 +714,7 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
     pace = Pace(step_s=0.1)
     scheduler, cells = new_scheduler(slots=1, pace=pace), Cells(1024)
     long = sequence(start := prompt(draw, prompt_len))
+    long.time_s = 0.5
     scheduler.submit(long)
     step = scheduler.schedule()
     scheduler.update(step, cells.run(step))
@@ -672,10 +726,12 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
 def test_a_prompt_is_computed_to_its_end_when_its_client_has_left() -> None:
     scheduler, cells, long, start = leaving()
     while scheduler.has_work:
-        step = scheduler.schedule()
+        step = scheduler.schedule(now=1.0)
+        assert step.late == []
         assert scheduler.update(step, cells.run(step)) == [], "nobody hears of it"
 
     assert cached(scheduler, start) == 600
+    assert scheduler.counters.timeouts == 0
     assert long.status == Status.FINISHED
     assert long.num_generated == 0
 
@@ -743,7 +799,9 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(seed)
     monkeypatch.setattr(module, "RESERVED_CELLS", draw.choice([1, 16, 256]))
     monkeypatch.setattr(module, "RESERVED_CELLS_MIN", draw.choice([1, 8, 64]))
-    monkeypatch.setattr(module, "PREFILL_TOKENS_ALONE", draw.choice([16, 512]))
+    monkeypatch.setattr(turns, "PREFILL_TOKENS_ALONE", draw.choice([16, 512]))
+    monkeypatch.setattr(turns, "OVERTAKEN_MAX", draw.choice([0, 1, 8]))
+    monkeypatch.setattr(turns, "SIZE_TOKENS", draw.choice([8, 64]))
     size = draw.choice([256, 512, 1500])
     context = draw.choice([size, size // 2])
     slots = draw.randint(1, 6)
@@ -758,10 +816,9 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = Cells(size, forced_max=draw.choice([0, 0, 1, 5, 40]), tiers=tiers)
     beginnings = [prompt(draw, draw.randint(1, context // 2)) for _ in range(3)]
     jobs: list[tuple[Sequence, list[int]]] = []
-    dead: set[int] = set()  # cancelled or failed
-
+    dead: set[int] = set()  # cancelled, failed or late
     pinning = draw.choice([0, 0.3, 1])
-
+    hurrying = draw.choice([0, 0, 0.2])
     for time in range(1200):
         if len(jobs) < 60 and draw.random() < 0.2:
             start = draw.choice(beginnings)
@@ -771,6 +828,8 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             pins = pins if draw.random() < pinning else []
             jobs.append((sequence(start, draw.choice([0, 1, 30, 32_000]), pins), start))
             jobs[-1][0].owner = draw.choice(["ann", "ann", "bob"])
+            if draw.random() < hurrying:
+                jobs[-1][0].submitted, jobs[-1][0].time_s = time, draw.randint(0, 300)
             scheduler.submit(jobs[-1][0])
         if jobs and draw.random() < 0.03:
             number = draw.randrange(len(jobs))
@@ -780,6 +839,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         if not (scheduler.has_work or scheduler.has_chores):
             continue
         step = scheduler.schedule(time)
+        dead |= {number for number, (job, _) in enumerate(jobs) if job in step.late}
         drawn = cells.run(step)
         if draw.random() < 0.01:
             cells.forget(step.chunks)
@@ -805,6 +865,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             assert job.tokens[len(start) :] == answer
             assert job.finish_reason is not None
+            assert scheduler.is_ended(job)
 
 
 def random_tiers(draw: random.Random, *, whole: bool) -> Tiers:

@@ -60,16 +60,18 @@ class NativeBackend:
         *,
         cache_tokens_min: int = CACHE_TOKENS_MIN,
         shares_cache: bool = False,
+        request_timeout_s: float | None = None,
     ) -> None:
         """`cache_tokens_min`: shorter prefixes are not reported as cached (spec §8.2).
         `shares_cache`: between keys, who can tell by the time that an answer takes what others have
-        asked."""
+        asked. `request_timeout_s`: what an answer may take in the engine, waiting included."""
         self._engine = engine
         self._renderer = renderer
         self._model = model
         self._new_id = new_id
         self._cache_tokens_min = cache_tokens_min
         self._shares_cache = shares_cache
+        self._request_timeout_s = request_timeout_s
         self._diagnoses = Diagnoses()
         self._planner = AnswerPlanner(
             engine.info, engine.tokenizer, tool_format, renderer.profile.tags
@@ -94,6 +96,7 @@ class NativeBackend:
             plan.constraint,
             pins=self._pins(prompt),
             owner=owner,
+            deadline_s=self._request_timeout_s,
         )
         stream = MessageStream(self._new_id("msg"), request.model)
         answer = Answer(

@@ -202,6 +202,7 @@ def assemble(config: Config, engine: Engine, new_id: NewId, key: bytes | None = 
         tool_format,
         cache_tokens_min=config.cache_min_tokens,
         shares_cache=config.shared_cache,
+        request_timeout_s=config.request_timeout,
     )
     aliases = dict.fromkeys([*models.listed_aliases(name), *config.aliases], name)
     return Router({name: backend}, default=name, strict=config.strict_models, aliases=aliases)

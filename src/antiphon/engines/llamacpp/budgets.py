@@ -4,11 +4,8 @@ from antiphon.engines.llamacpp.gguf import ModelFile
 from antiphon.engines.llamacpp.memory import MASK_BYTES, ContextPlan
 from antiphon.engines.llamacpp.pace import FIRST_TOKENS
 from antiphon.engines.llamacpp.room import PINNED_SHARE
-from antiphon.engines.llamacpp.scheduler import (
-    PREFILL_TOKENS_ALONE,
-    PREFILL_TOKENS_BESIDE,
-    RESERVED_CELLS,
-)
+from antiphon.engines.llamacpp.scheduler import RESERVED_CELLS
+from antiphon.engines.llamacpp.turns import PREFILL_TOKENS_ALONE, PREFILL_TOKENS_BESIDE
 
 PROMPT_TOKEN_BYTES = 36  # of a prompt that waits: a Python number and its place in a list
 

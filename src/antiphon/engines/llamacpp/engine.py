@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -41,6 +42,7 @@ from antiphon.errors import (
     overloaded,
     prompt_too_long,
     shutting_down,
+    timed_out,
 )
 
 SAVING_S = 5.0  # for what has not left the cells yet, when the engine closes and has a disk
@@ -180,6 +182,8 @@ class LlamaEngine:
             sampling=job.sampling,
             pins=[Deadline(pin.length, now + pin.seconds) for pin in job.pins],
             owner=job.owner,
+            submitted=now,
+            time_s=inf if job.deadline_s is None else job.deadline_s,
         )
         self._submit(Submit(sequence, outlet, job.constraint))
         try:
@@ -289,6 +293,8 @@ class LlamaEngine:
         """What the next step computes, with the cache as it needs it."""
         began = time.monotonic()
         step = self._scheduler.schedule(began)
+        for sequence in step.late:
+            self._end(self._jobs.pop(sequence), Failure(timed_out(sequence.time_s)))
         self._runner.apply(step.operations, self._tiers)
         blocks = sum(isinstance(operation, Save | Restore) for operation in step.operations)
         self._pace.observe_blocks(blocks, time.monotonic() - began)

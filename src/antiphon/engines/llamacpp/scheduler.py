@@ -2,19 +2,21 @@
 
     submit · cancel → schedule() → Step → (the runner computes, the sampler draws) → update()
 
-Who runs: paused sequences first, then waiting ones, of the owner with the fewest running, in order
-of arrival, while a slot is free and the cache has room for what they need: the prompt and a part of
-the answer (`RESERVED_CELLS`, since clients ask for up to 128,000 tokens and rarely take them). When
-the answers outgrow the cache, retired sequences are evicted (`room.py`); when none is left, the
-youngest running sequence is paused, and goes on later as if its answer so far were a prompt.
+Who runs: paused sequences first, then waiting ones, in the order of `turns`, while a slot is free
+and the cache has room for what they need: the prompt and a part of the answer (`RESERVED_CELLS`,
+since clients ask for up to 128,000 tokens and rarely take them). When the answers outgrow the
+cache, retired sequences are evicted (`room.py`); when none is left, the youngest running sequence
+is paused, and goes on later as if its answer so far were a prompt.
 The oldest one is never paused, so everything ends. A sequence whose prefix is being computed
 for another one right now waits for that and forks; if the other leaves, it goes on itself.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
+from itertools import chain
+from math import inf
 
+from antiphon.engines.llamacpp import turns
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
 from antiphon.engines.llamacpp.room import Room
@@ -24,16 +26,8 @@ from antiphon.engines.llamacpp.tiers import Tiers
 
 RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
 RESERVED_CELLS_MIN = 64  # that running sequences may still grow by before another is admitted
-PREFILL_TOKENS_ALONE = 512  # prompt tokens a step while nobody waits for a token, or one batch
-PREFILL_TOKENS_BESIDE = 256  # the same beside decoding streams, which the step holds up
-FORCED_TOKENS_MAX = 512  # that all who decode may add to a step, beside their one token each
 ORPHAN_S = 30.0  # as long as a prompt goes on whose client has left
 RIDE_TOKENS_MIN = 32  # a prefix shorter than this is not worth waiting for
-
-
-def _decodes(sequence: Sequence) -> bool:
-    """Whether all that it was admitted with is computed, or one token of it is left."""
-    return sequence.num_pending == 1 or sequence.computed >= sequence.resumed_at
 
 
 class Scheduler:
@@ -81,7 +75,7 @@ class Scheduler:
         self._end_of_generation = end_of_generation
         self._cuttable = cuttable
         self._pace = pace
-        self._prefill_alone = max(PREFILL_TOKENS_ALONE, batch)
+        self._prefill_alone = max(turns.PREFILL_TOKENS_ALONE, batch)
         self._arrivals = 0
 
     @property
@@ -107,6 +101,7 @@ class Scheduler:
         assert 0 < sequence.prompt_len < self._context_len
         sequence.arrival = self._arrivals
         self._arrivals += 1
+        sequence.to_compute = sequence.prompt_len - self._match(sequence).length
         self.waiting.append(sequence)
 
     def cancel(self, sequence: Sequence) -> None:
@@ -116,7 +111,7 @@ class Scheduler:
             return
         self.counters.cancellations += 1
         if self._may_be_finished(sequence):
-            sequence.max_tokens = 0
+            sequence.max_tokens, sequence.time_s = 0, inf
             self._orphans.append(sequence)
         else:
             self._finish(sequence)
@@ -144,14 +139,16 @@ class Scheduler:
 
     def schedule(self, now: float = 0.0) -> Step:
         """Decide what the next step computes. `update` or `fail` must follow. `now` is seconds of
-        the clock that pins end by."""
+        the clock that pins and sequences end by."""
         self.room.begin_step(now)
-        step = Step()
+        step = Step(late=self._end_late(now))
         self._admit(step)
         if self._orphans and (self.waiting or self.paused):
             self._leave_orphans()
             self._admit(step)
-        step.corrected = self.room.restore(self.running, beside=any(map(_decodes, self.running)))
+        step.corrected = self.room.restore(
+            self.running, beside=any(map(turns.decodes, self.running))
+        )
         step.chunks = self._plan()
         while sum(len(chunk.tokens) for chunk in step.chunks) > self.room.free:
             if self.room.evict():
@@ -166,6 +163,15 @@ class Scheduler:
         step.operations = self.room.end_step()
         assert step.chunks or step.operations or not self.has_work, "no step without progress"
         return step
+
+    def _end_late(self, now: float) -> list[Sequence]:
+        """What they have computed stays cached, as when a client leaves."""
+        everyone = chain(self.running, self.paused, self.waiting)
+        late = [sequence for sequence in everyone if sequence.is_late(now)]
+        for sequence in late:
+            self._finish(sequence)
+        self.counters.timeouts += len(late)
+        return late
 
     def update(self, step: Step, drawn: SequenceOf[SequenceOf[int]]) -> list[Progress]:
         """Take in what a step computed; `drawn` has the tokens that come next for every chunk that
@@ -196,32 +202,29 @@ class Scheduler:
 
     def _admit(self, step: Step) -> None:
         """Let paused and waiting sequences run, in turn, until one of them finds no room."""
-        riding: list[Sequence] = []
+        riding: set[Sequence] = set()
         while len(self.running) < self._slots:
-            sequence = self._next_in_turn(riding)
-            if sequence is None:
+            found = self._next_in_turn(riding)
+            if found is None or not self._fits(*found):
                 return
-            match = self._match(sequence)
-            if self._rides(sequence, match):
-                riding.append(sequence)
-                continue
-            if not self._fits(sequence, match):
-                return
+            sequence, match = found
             self._start(sequence, match)
             if sequence.cached is None:
                 coming = sum(piece.length for piece in sequence.restoring)
                 sequence.cached = sequence.computed + coming
                 self.counters.prompt_tokens_cached += sequence.cached
                 step.admitted.append(sequence)
+                turns.count_overtaken(sequence, (s for s in self.waiting if s not in riding))
 
-    def _next_in_turn(self, riding: SequenceOf[Sequence]) -> Sequence | None:
-        """Paused ones first; then whoever's owner has the fewest that run; then who came first."""
-        paused = next((sequence for sequence in self.paused if sequence not in riding), None)
-        if paused is not None:
-            return paused
-        running = Counter(sequence.owner for sequence in self.running)
-        waiting = (sequence for sequence in self.waiting if sequence not in riding)
-        return min(waiting, key=lambda s: (running[s.owner], s.arrival), default=None)
+    def _next_in_turn(self, riding: set[Sequence]) -> tuple[Sequence, Match] | None:
+        """Paused ones first. Those who ride are left out, and remembered."""
+        for sequence in chain(self.paused, turns.in_turn(self.waiting, self.running)):
+            if sequence not in riding:
+                match = self._match(sequence)
+                if not self._rides(sequence, match):
+                    return sequence, match
+                riding.add(sequence)
+        return None
 
     def _match(self, sequence: Sequence) -> Match:
         """The last token is always computed, since the next one is drawn from its logits."""
@@ -235,7 +238,7 @@ class Scheduler:
             if leader.num_pending > 1 and leader.owner == sequence.owner:
                 shared = common_prefix(leader.tokens, sequence.tokens, 0)
                 shared = min(shared, len(sequence.tokens) - 1)
-                if shared - match.length >= RIDE_TOKENS_MIN:
+                if shared >= RIDE_TOKENS_MIN and shared > match.length:
                     return True
         return False
 
@@ -266,22 +269,8 @@ class Scheduler:
         self._orphans.clear()
 
     def _plan(self) -> list[Chunk]:
-        """Everyone who decodes, one token and what was forced behind it, then prompts, first come
-        first served."""
-        chunks, forced = [], FORCED_TOKENS_MAX
-        for sequence in filter(_decodes, self.running):
-            length = min(sequence.num_pending, 1 + forced)
-            forced -= length - 1
-            chunks.append(self._chunk(sequence, length))
-        budget = PREFILL_TOKENS_BESIDE if chunks else self._prefill_alone
-        if self._pace is not None:
-            budget = self._pace.tokens(budget)
-        for sequence in self.running:
-            if not _decodes(sequence) and budget > 0 and not sequence.restoring:
-                chunk = self._chunk(sequence, min(budget, sequence.num_pending))
-                budget -= len(chunk.tokens)
-                chunks.append(chunk)
-        return chunks
+        step = turns.lengths(self.running, self._pace, self._prefill_alone)
+        return [self._chunk(*turn) for turn in step]
 
     def _chunk(self, sequence: Sequence, length: int) -> Chunk:
         assert sequence.seq_id is not None

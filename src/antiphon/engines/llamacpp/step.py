@@ -66,6 +66,7 @@ class Step:
     admitted: list[Sequence] = field(default_factory=list)  # for the first time
     corrected: list[Sequence] = field(default_factory=list)  # less was cached than was said
     chunks: list[Chunk] = field(default_factory=list)
+    late: list[Sequence] = field(default_factory=list)  # ended, since their time is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +92,5 @@ class Counters:
     departures: int = 0  # of stored sequences, so that they slow nobody down
     pauses: int = 0
     cancellations: int = 0
+    timeouts: int = 0
     forced_tokens: int = 0  # generated without a draw, because a grammar left no choice
