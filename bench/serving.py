@@ -29,6 +29,13 @@ class Running:
         assert kib is not None
         return int(kib[1]) * 1024
 
+    @property
+    def cpu_s(self) -> float:
+        """Seconds that its threads have computed so far."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextlib.contextmanager
 def antiphon(*arguments: str, module: str = "antiphon") -> Iterator[Running]:
