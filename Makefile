@@ -33,6 +33,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.overhead --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.decode --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.prefixes --peer-python .cache/bench/bin/python
+	$(PYTHON) -m bench.agents --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.replay --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.constrained
 	$(PYTHON) -m bench.conversation

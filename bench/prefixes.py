@@ -56,7 +56,7 @@ class Asking:
 
     def __init__(self, server: Running, *, has_metrics: bool) -> None:
         url = f"http://127.0.0.1:{server.port}"
-        self._client = anthropic.Anthropic(base_url=url, api_key="x", max_retries=0, timeout=3600)
+        self.client = anthropic.Anthropic(base_url=url, api_key="x", max_retries=0, timeout=3600)
         self._server = server if has_metrics else None
         self._by_usage = 0
         self.prompt = self.new = self.again = 0
@@ -70,7 +70,7 @@ class Asking:
         self, messages: Sequence[Any], *, max_tokens: int = ANSWER_TOKENS, **fields: Any
     ) -> tuple[str, int, int]:
         """The answer, the tokens of its prompt, and its own."""
-        message: anthropic.types.Message = self._client.messages.create(
+        message: anthropic.types.Message = self.client.messages.create(
             model="m", max_tokens=max_tokens, messages=list(messages), **fields
         )
         usage = message.usage
@@ -81,7 +81,7 @@ class Asking:
         return message.content[0].text, prompt, usage.output_tokens  # type: ignore[union-attr]
 
     def close(self) -> None:
-        self._client.close()
+        self.client.close()
 
 
 def user(said: str) -> dict[str, str]:
