@@ -35,7 +35,6 @@ from bench.serving import Running, antiphon, llama_server, table
 AGENTS, SHARED, TASK, RESULT, ANSWER = 4, 2700, 40, 100, 16  # the others are tokens
 CELLS = 24_576
 WALL_BAR = 1 / 3
-MODELS = {"small": models.small_model, "tiny": models.tiny_model}
 NAMES = ("read_file", "write_file", "list_files", "search", "run_tests", "fetch_page")
 
 
@@ -147,9 +146,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--threads", default="2", help="of both")
-    parser.add_argument("--model", choices=MODELS, default="small")
+    parser.add_argument("--model", choices=models.BY_NAME, default="small")
     arguments = parser.parse_args()
-    path, turns = MODELS[arguments.model](), arguments.turns
+    path, turns = models.BY_NAME[arguments.model](), arguments.turns
     rounds = [
         round_of(arguments.peer_python, path, arguments.threads, seed, turns)
         for seed in range(arguments.rounds)

@@ -32,7 +32,6 @@ from bench.serving import Running, antiphon, llama_server, table
 BAR = 0.97
 CELLS = 8192  # of both caches
 SILENCE_S = 120.0
-MODELS = {"small": models.small_model, "tiny": models.tiny_model}
 SAMPLINGS: dict[str, dict[str, float]] = {
     "greedy": {"temperature": 0},
     "top_k 40": {"temperature": 0.8, "top_k": 40, "top_p": 1},
@@ -162,10 +161,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--streams", default="1,8,16")
     parser.add_argument("--threads", default="2", help="of both")
-    parser.add_argument("--model", choices=MODELS, default="small")
+    parser.add_argument("--model", choices=models.BY_NAME, default="small")
     arguments = parser.parse_args()
     counts = [int(count) for count in arguments.streams.split(",")]
-    path = MODELS[arguments.model]()
+    path = models.BY_NAME[arguments.model]()
     common = ("--threads", arguments.threads, "--slots", str(max(counts)))
     own = ("--model", str(path), "--context", str(CELLS))
     tokens, rows = arguments.tokens, []

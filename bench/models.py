@@ -82,6 +82,9 @@ def wide_model() -> Path:
     return made(WIDE)
 
 
+BY_NAME = {"small": small_model, "tiny": tiny_model, "wide": wide_model}
+
+
 def made(shape: Shape, folder: Path = FOLDER) -> Path:
     """The file of a model; written if it is not there yet, and there whole or not at all."""
     path = folder / f"{shape.name}-{EDITION}.gguf"
@@ -228,7 +231,8 @@ def weights(
 
 
 def main() -> None:
-    for path in (small_model(), tiny_model(), wide_model()):
+    for model in BY_NAME.values():
+        path = model()
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:,.0f} MB")
 
 

@@ -38,7 +38,6 @@ ANSWER_TOKENS = 8
 SHARED, OWN, CLIENTS = 1500, 100, 8
 SYSTEM_OPENS, ANSWER_OPENS = 10, 5  # tokens of the template around what is shared, and behind all
 AGAIN_BAR, COMPUTED_BAR, WALL_BAR = 16, 1.01, 0.2
-MODELS = {"small": models.small_model, "tiny": models.tiny_model}
 
 
 @dataclass(frozen=True)
@@ -240,12 +239,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--rounds", type=int, default=3, help="of what is timed; 0 leaves it out")
-    parser.add_argument("--model", choices=MODELS, default="small", help="that is timed")
+    parser.add_argument("--model", choices=models.BY_NAME, default="small", help="that is timed")
     parser.add_argument("--threads", default="2", help="of both, where time counts")
     arguments = parser.parse_args()
     print(counts(arguments.peer_python))
     if arguments.rounds:
-        path = MODELS[arguments.model]()
+        path = models.BY_NAME[arguments.model]()
         rounds = [
             round_of(arguments.peer_python, path, arguments.threads, seed)
             for seed in range(arguments.rounds)
