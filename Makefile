@@ -35,6 +35,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.replay --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.constrained
 	$(PYTHON) -m bench.conversation
+	$(PYTHON) -m bench.turns
 
 .cache/bench/.ready:
 	$(PYTHON) -m venv --clear .cache/bench
