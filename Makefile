@@ -36,6 +36,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.constrained
 	$(PYTHON) -m bench.conversation
 	$(PYTHON) -m bench.turns
+	$(PYTHON) -m bench.idle
 
 .cache/bench/.ready:
 	$(PYTHON) -m venv --clear .cache/bench
