@@ -37,6 +37,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.conversation
 	$(PYTHON) -m bench.turns
 	$(PYTHON) -m bench.idle
+	$(PYTHON) -m bench.returning
 
 .cache/bench/.ready:
 	$(PYTHON) -m venv --clear .cache/bench
