@@ -38,6 +38,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.turns
 	$(PYTHON) -m bench.idle
 	$(PYTHON) -m bench.returning
+	$(PYTHON) -m bench.stalls
 
 .cache/bench/.ready:
 	$(PYTHON) -m venv --clear .cache/bench
