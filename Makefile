@@ -39,6 +39,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.idle
 	$(PYTHON) -m bench.returning
 	$(PYTHON) -m bench.stalls
+	$(PYTHON) -m bench.spilling
 
 .cache/bench/.ready:
 	$(PYTHON) -m venv --clear .cache/bench
