@@ -40,6 +40,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.returning
 	$(PYTHON) -m bench.stalls
 	$(PYTHON) -m bench.spilling
+	$(PYTHON) -m bench.day
 
 .cache/bench/.ready:
 	$(PYTHON) -m venv --clear .cache/bench

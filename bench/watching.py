@@ -109,11 +109,13 @@ def assistant(answer: Answer) -> Any:
 
 
 def figures(server: Running) -> dict[str, int]:
-    """The page of metrics, what has labels left out. Counters without their suffix."""
+    """The page of metrics, what has labels left out. What ends in `_total` is there without it
+    too: counters get the suffix, some figures have it in their name."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as response:
         page = response.read().decode()
-    found = re.findall(r"^antiphon_(\w+?)(?:_total)? (\S+)$", page, re.MULTILINE)
-    return {name: int(float(value)) for name, value in found}
+    found = re.findall(r"^antiphon_(\w+) (\S+)$", page, re.MULTILINE)
+    named = {name: int(float(value)) for name, value in found}
+    return {name.removesuffix("_total"): count for name, count in named.items()} | named
 
 
 def wait_until_quiet(server: Running, most_s: float = QUIET_WAIT_S) -> dict[str, int]:
