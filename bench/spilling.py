@@ -67,11 +67,14 @@ def samples(client: Client, every_s: float, over: threading.Event, least: int = 
 
 
 def window(taken: list[Sample]) -> list[Sample]:
-    """From the last answer before anything was stored to the first that has all."""
+    """From the last answer before anything was stored to the first that has all; none if nothing
+    was."""
     first, last = taken[0].ram_bytes, taken[-1].ram_bytes
-    begun = next(n for n, one in enumerate(taken) if one.ram_bytes != first or n == len(taken) - 1)
-    ended = next(n for n, one in enumerate(taken) if one.ram_bytes == last)
-    return taken[max(0, begun - 1) : ended + 1]
+    if first == last:
+        return []
+    before = next(number for number, one in enumerate(taken) if one.ram_bytes != first) - 1
+    ended = next(number for number, one in enumerate(taken) if one.ram_bytes == last)
+    return taken[before : ended + 1]
 
 
 def measure(server: Running, arguments: argparse.Namespace) -> tuple[Asked, Asked]:
