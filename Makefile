@@ -37,6 +37,12 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.replay --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.constrained
 	$(PYTHON) -m bench.conversation
+	$(PYTHON) -m bench.turns
+	$(PYTHON) -m bench.idle
+	$(PYTHON) -m bench.returning
+	$(PYTHON) -m bench.stalls
+	$(PYTHON) -m bench.spilling
+	$(PYTHON) -m bench.day
 
 .cache/bench/.ready:
 	$(PYTHON) -m venv --clear .cache/bench
