@@ -17,7 +17,13 @@ CHOICES = {
     "unsupported": ("reject", "ignore"),
     "log_format": ("human", "json"),
 }
-AUTOMATIC = ("context", "threads", "gpu_layers", "cache_ram", "cache_disk")  # None computes them, or "auto"
+AUTOMATIC = (
+    "context",
+    "threads",
+    "gpu_layers",
+    "cache_ram",
+    "cache_disk",
+)  # None computes them, or "auto"
 
 
 @dataclass(frozen=True, slots=True)
