@@ -31,7 +31,9 @@ simulate: $(VENV)/.ready-dev  ## run the scheduler through SEEDS=2000 random day
 bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llama.cpp's server (network on the first run)
 	$(PYTHON) -m bench.streams --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.overhead --peer-python .cache/bench/bin/python
+	$(PYTHON) -m bench.decode --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.prefixes --peer-python .cache/bench/bin/python
+	$(PYTHON) -m bench.agents --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.replay --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.constrained
 	$(PYTHON) -m bench.conversation

@@ -14,9 +14,11 @@ files also ask never to draw the tokens that end an answer; not every server lis
 import itertools
 import json
 import os
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ USER_DEFINED = ["<tool_call>", "</tool_call>", "<think>", "</think>"]
 ENDS = ["<|im_end|>", "<|endoftext|>"]
 SPACE = "Ġ"  # in byte-level vocabularies
 DRAWN = re.compile(f"{SPACE}[A-Za-z]+")
+FIRST, OTHER = re.compile("[A-Z][a-z]+"), re.compile(f"{SPACE}[a-z]{{3,}}")  # words of prompts
 SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprstvz" for vowel in "aeiou"]
 SAID = "{{- message.content or '' -}}"  # where the template writes an answer
 SPACE_FIRST = "{%- if message.content and message.content[0] != ' ' -%}{{- ' ' -}}{%- endif -%}"
@@ -79,6 +82,9 @@ def wide_model() -> Path:
     return made(WIDE)
 
 
+BY_NAME = {"small": small_model, "tiny": tiny_model, "wide": wide_model}
+
+
 def made(shape: Shape, folder: Path = FOLDER) -> Path:
     """The file of a model; written if it is not there yet, and there whole or not at all."""
     path = folder / f"{shape.name}-{EDITION}.gguf"
@@ -110,6 +116,22 @@ def vocabulary(size: int) -> tuple[list[str], list[int], list[str]]:
     types += [gguf.TokenType.NORMAL] * (size - len(types))
     merges = [" ".join(pair) for pair in trained["model"]["merges"]]
     return tokens, [int(kind) for kind in types], merges
+
+
+@cache
+def words() -> tuple[list[str], list[str]]:
+    """Words that are one token each: at the beginning of a text, and behind other words."""
+    tokens, _, merges = vocabulary(TINY.vocab_size)
+    made_of_merges = {merge.replace(" ", "") for merge in merges}.intersection(tokens)
+    known = sorted(made_of_merges)
+    first = [token for token in known if FIRST.fullmatch(token)]
+    return first, [token.replace(SPACE, " ") for token in known if OTHER.fullmatch(token)]
+
+
+def text(draw: random.Random, tokens: int) -> str:
+    """Words that are exactly so many tokens of each of these models."""
+    first, others = words()
+    return draw.choice(first) + "".join(draw.choices(others, k=tokens - 1))
 
 
 def write(shape: Shape, path: Path) -> None:
@@ -209,7 +231,8 @@ def weights(
 
 
 def main() -> None:
-    for path in (small_model(), tiny_model(), wide_model()):
+    for model in BY_NAME.values():
+        path = model()
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:,.0f} MB")
 
 

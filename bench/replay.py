@@ -9,8 +9,6 @@ the call before it if there was one.
 """
 
 import argparse
-import re
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -18,7 +16,7 @@ from typing import Any
 
 import anthropic
 
-from bench.serving import Running, antiphon, llama_server, table
+from bench.serving import COMPUTED, Running, antiphon, llama_server, table
 
 MAX_TOKENS = 300
 TOOLS: list[Any] = [
@@ -51,11 +49,7 @@ def by_metrics(server: Running) -> Count:
 
     def count(message: anthropic.types.Message) -> tuple[int, int]:
         nonlocal before
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as response:
-            page = response.read().decode()
-        found = re.search(r"^antiphon_prompt_tokens_computed_total (\S+)", page, re.MULTILINE)
-        assert found is not None
-        total, last = int(float(found[1])), before
+        total, last = server.metric(COMPUTED), before
         before = total
         return message.usage.input_tokens, total - last
 

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ PYTHON = sys.executable
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "src/antiphon/catalog/builtin/antiphon-demo.gguf"
 CELLS = 16_384  # of the cache: what Antiphon gives this model with 8 slots
+
+COMPUTED = "prompt_tokens_computed_total"  # of Antiphon's counts
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,21 @@ class Running:
             kib = re.search(r"VmRSS:\s+(\d+) kB", status.read())
         assert kib is not None
         return int(kib[1]) * 1024
+
+    def metric(self, name: str) -> int:
+        """One of Antiphon's own counts."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as response:
+            page = response.read().decode()
+        found = re.search(rf"^antiphon_{name} (\S+)", page, re.MULTILINE)
+        assert found is not None
+        return int(float(found[1]))
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds that its threads have computed so far."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -30,7 +31,8 @@ def stub_app(engine: Engine, **options: object) -> ASGIApp:
     if api_keys := options.pop("api_keys", ()):
         options["keys"] = KeyCheck(api_keys)  # type: ignore[arg-type]
     new_id = generator(random.Random(0))
-    config = Config(engine="stub", strict_models=strict)
+    request_timeout: Any = options.pop("request_timeout", None)
+    config = Config(engine="stub", strict_models=strict, request_timeout=request_timeout)
     return create_app(assemble(config, engine, new_id), new_id=new_id, **options)  # type: ignore[arg-type]
 
 
@@ -74,13 +76,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving_in_thread(make_engine: Callable[[], StubEngine]) -> Iterator[Served]:
+def serving_in_thread(make_engine: Callable[[], StubEngine], **options: Any) -> Iterator[Served]:
     ready: list[Served] = []
     is_up, stop = threading.Event(), threading.Event()
 
     async def run() -> None:
         engine = make_engine()
-        async with serving(stub_app(engine)) as url:
+        async with serving(stub_app(engine, **options)) as url:
             ready.append(Served(url, engine, asyncio.get_running_loop()))
             is_up.set()
             while not stop.is_set():

@@ -1,11 +1,14 @@
 """The models of the benches do what their docstring promises."""
 
+import random
 from pathlib import Path
 
 import pytest
 
 from antiphon.engines.base import Generation, SamplingParams
 from antiphon.engines.llamacpp.engine import LlamaEngine
+from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.parsing.tool_formats.hermes import Hermes
 from antiphon.parsing.tool_formats.table import format_of
 from antiphon.rendering.chat_template import ChatTemplate
@@ -33,6 +36,14 @@ def test_its_template_knows_tools_and_opens_an_answer_with_the_space_that_is_dra
     opening = profile.openings[False]
     assert opening is not None
     assert (opening.asked, opening.told) == ("", " ")
+
+
+def test_a_text_has_as_many_tokens_as_it_should(path: Path) -> None:
+    tokenizer = LlamaTokenizer(ModelRunner(path, gpu_layers=0, name="tiny").vocabulary)
+    first, others = models.words()
+    assert all(len(tokenizer.encode(word + others[0])) == 2 for word in first)
+    assert len(tokenizer.encode("".join(others))) == len(others)
+    assert len(tokenizer.encode(models.text(random.Random(1), 500))) == 500
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])

@@ -51,11 +51,27 @@ def test_texts_of_the_environment_are_parsed() -> None:
     assert loaded.api_keys == ("one", "two")
 
 
+@pytest.mark.parametrize("name", config.AUTOMATIC)
+def test_automatic_values_can_be_asked_for_by_name(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f'{name} = "auto"\n')
+
+    def loaded(flags: dict[str, Any], **variables: str) -> object:
+        return getattr(config.load(flags, env(file, **variables)), name)
+
+    assert loaded({}) is None
+    assert loaded({}, **{f"ANTIPHON_{name.upper()}": "100"}) == 100
+    assert loaded({name: "auto"}, **{f"ANTIPHON_{name.upper()}": "100"}) is None
+    assert loaded({name: "100"}) == 100
+    assert loaded({}, **{f"ANTIPHON_{name.upper()}": "auto"}) is None
+
+
 @pytest.mark.parametrize(
     ("flags", "variables", "text"),
     [
         ({}, {"ANTIPHON_PORT": "http"}, "ANTIPHON_PORT sets port to 'http', but a whole number"),
         ({"port": 70_000}, {}, "command line sets port to 70000; it must be 0 to 65535"),
+        ({"request_timeout": 0}, {}, "command line sets request_timeout to 0; it must be 1 to"),
         ({}, {"ANTIPHON_SLOTS": "0"}, "ANTIPHON_SLOTS sets slots to 0; it must be 1 to 128"),
         (
             {},
@@ -64,6 +80,9 @@ def test_texts_of_the_environment_are_parsed() -> None:
         ),
         ({}, {"ANTIPHON_NO_AUTH": "maybe"}, "true or false is needed"),
         ({}, {"ANTIPHON_HOST": ""}, "a text is needed"),
+        ({"gpu_layers": "some"}, {}, "to 'some', but a whole number is needed, or auto"),
+        ({"batch": 16}, {}, "command line sets batch to 16; it must be 32 to 8192"),
+        ({"slots": "auto"}, {}, "to 'auto', but a whole number is needed."),
     ],
 )
 def test_a_wrong_value_names_its_source(

@@ -17,6 +17,7 @@ CHOICES = {
     "unsupported": ("reject", "ignore"),
     "log_format": ("human", "json"),
 }
+AUTOMATIC = ("context", "threads", "gpu_layers", "cache_ram", "cache_disk")  # None computes them, or "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Config:
     """What the server runs with. `sources` says where each value came from, for `doctor`.
 
     `context` counts the tokens of the longest conversation; None computes it from the model and
-    the free memory. `api_keys` has no flag: command lines are visible to every user of a machine.
-    The limits are those of a key that has none of its own.
+    the free memory, and so it is with all of `AUTOMATIC`. `api_keys` has no flag: command lines are
+    visible to every user of a machine. The limits are those of a key that has none of its own.
     """
 
     model: str = "antiphon-demo"  # a catalog name or the path of a GGUF file
@@ -56,8 +57,12 @@ class Config:
     context: int | None = None
     threads: int | None = None
     gpu_layers: int | None = None
+    batch: int = 512
     step_ms: int = 200
+    request_timeout: int | None = None  # seconds
     cache_ram: int | None = None
+    cache_dir: str | None = None
+    cache_disk: int | None = None
     cache_min_tokens: int = 1024
     shared_cache: bool = False
     strict_models: bool = False
@@ -167,11 +172,13 @@ def _checked(key: str, value: Any, source: str) -> Any:
     if key not in kinds or key == "sources":
         known = ", ".join(setting_names())
         raise StartupError(f"{source} sets '{key}', which is not a setting (there are: {known}).")
-    kind = kinds[key]
+    if key in AUTOMATIC and value == "auto":
+        return None
     try:
-        return _convert(kind, value)
+        return _convert(kinds[key], value)
     except ValueError as error:
-        raise StartupError(f"{source} sets {key} to {value!r}, but {error}.") from error
+        reason = f"{error}, or auto" if key in AUTOMATIC else error
+        raise StartupError(f"{source} sets {key} to {value!r}, but {reason}.") from error
 
 
 def _convert(kind: Any, value: Any) -> Any:
@@ -205,8 +212,11 @@ def _check_ranges(config: Config) -> None:
         "context": (64, 10_000_000),
         "threads": (1, 1024),
         "gpu_layers": (0, 10_000),
+        "batch": (32, 8192),
         "step_ms": (1, 60_000),
+        "request_timeout": (1, 10_000_000),
         "cache_ram": (0, 10_000_000),
+        "cache_disk": (0, 1_000_000_000),
         "cache_min_tokens": (0, 10_000_000),
         **{f.name: (1, 10**12) for f in fields(Limits)},
     }

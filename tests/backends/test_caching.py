@@ -1,6 +1,8 @@
 """What a client is told about caching: true numbers, in the API's arithmetic."""
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from antiphon.backends.base import RequestContext
 from antiphon.backends.caching import split
 from antiphon.backends.native import NativeBackend
+from antiphon.engines.base import Generation, TokenChunk
 from antiphon.engines.stub import StubEngine
 from antiphon.errors import InvalidRequestError
 from antiphon.ids import generator
@@ -19,6 +22,7 @@ from antiphon.rendering.chat_template import CHATML, ChatTemplate
 from antiphon.rendering.profiles import probe
 from antiphon.rendering.prompt_safety import PromptEncoder
 from antiphon.rendering.renderer import Renderer
+from antiphon.wire.event_types import MessageStart
 from antiphon.wire.events import accumulate
 from antiphon.wire.messages import CountTokens, CreateMessage, Message, Usage
 from antiphon.wire.resources import ModelInfo
@@ -33,8 +37,8 @@ HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 LONG = "word " * 300 + "end"  # 1,503 tokens of the stub's
 
 
-def backend(*, shares_cache: bool = False) -> NativeBackend:
-    engine = StubEngine(reply=answering("Yes."))
+def backend(*, shares_cache: bool = False, engine: StubEngine | None = None) -> NativeBackend:
+    engine = engine or StubEngine(reply=answering("Yes."))
     renderer = Renderer(probe(ChatTemplate(CHATML)), PromptEncoder(engine.tokenizer))
     model = ModelInfo(id="m", display_name="M", created_at=EPOCH)
     return NativeBackend(engine, renderer, model, generator(), Hermes(), shares_cache=shares_cache)
@@ -67,6 +71,32 @@ async def test_without_a_breakpoint_nothing_is_said() -> None:
     for _ in range(2):
         usage = (await ask(own, LONG)).usage
         assert counts(usage)[1:] == (0, 0)
+
+
+class Forgetful(StubEngine):
+    """Says that all is cached, and then that nothing was."""
+
+    async def generate(self, job: Generation) -> AsyncGenerator[TokenChunk]:
+        async with aclosing(super().generate(job)) as chunks:
+            await anext(chunks)
+            yield TokenChunk(cached=len(job.prompt) - 1)
+            yield TokenChunk(cached=0)
+            async for chunk in chunks:
+                yield chunk
+
+
+async def test_the_end_of_an_answer_corrects_what_was_said_of_the_cache() -> None:
+    own = backend(engine=Forgetful(reply=answering("Yes.")))
+    request = decode(
+        json.dumps(body("one", system=text(LONG, **MARK), stream=True)).encode(), CreateMessage
+    )
+    events = [event async for event in own.stream(request, CONTEXT)]
+
+    start = next(event.message.usage for event in events if isinstance(event, MessageStart))
+    end = accumulate(events).usage
+    length = len(["<|im_start|>"]) + len("system\n") + len(LONG)
+    assert counts(start)[1:] == (length, 0)
+    assert counts(end)[1:] == (0, length)
 
 
 async def test_what_is_written_first_is_read_then() -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from antiphon.cli import doctor
 from antiphon.cli.serve import summary
+from antiphon.config import Config
 from antiphon.engines.stub import StubEngine
 
 BASE = [sys.executable, "-m", "antiphon"]
@@ -222,6 +224,21 @@ def test_doctor_says_where_every_value_came_from() -> None:
     assert "5,000 tokens" in result.stdout
 
 
+def test_doctor_shows_every_budget_in_tokens_and_bytes() -> None:
+    result = run("doctor", "--batch", "1024", "--step-ms", "100", "--cache-ram", "6")
+
+    rows = {line[2:17].strip(): line[18:] for line in result.stdout.splitlines()}
+    assert rows["cells"] == "16,384 tokens, 48 MiB, 3,072 bytes each"
+    assert rows["pinned"] == "8,192 tokens, 24 MiB of these at most, by cache_control"
+    assert rows["in memory"].startswith("2,048 tokens, 6 MiB")
+    assert rows["on disk"] == "nothing"
+    assert rows["idle cells"].startswith("512 tokens")
+    assert rows["batch"] == "1,024 tokens together, 104 MiB to compute them"
+    assert rows["slots"].startswith("8 answers at a time, each with room for 256 tokens, 768 KiB")
+    assert "64 tokens, 192 KiB of a prompt at first, then 100 ms' worth: 1,024" in rows["step"]
+    assert rows["waiting"] == "1,024 requests, 2,096,128 tokens, 71 MiB at most"
+
+
 def test_doctor_reports_a_problem_and_goes_on() -> None:
     result = run("doctor", "--model", "no/such/model.gguf")
 
@@ -242,6 +259,17 @@ def test_a_model_without_a_template_is_said_at_the_start() -> None:
 
     engine.info = replace(engine.info, chat_template=None)
     assert "no chat template, so ChatML is used" in summary(engine)
+
+
+def test_what_an_engine_finds_wrong_is_said_by_doctor_and_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = StubEngine()
+    engine.info = replace(engine.info, problems=("It is slow.",))
+    monkeypatch.setattr(doctor, "load_engine", lambda config: engine)
+
+    assert summary(engine).endswith("\nIt is slow.")
+    assert list(doctor.report(Config(engine="stub")))[-1] == "problem: It is slow."
 
 
 def test_a_reader_that_has_enough_is_no_error() -> None:

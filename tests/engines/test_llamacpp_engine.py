@@ -4,61 +4,33 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from antiphon.engines.base import FinishReason, Generation, SamplingParams
+from antiphon.engines.base import FinishReason, Generation, SamplingParams, TokenChunk
 from antiphon.engines.llamacpp import engine as llamacpp_engine
 from antiphon.engines.llamacpp import scheduler
-from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS
 from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.engines.llamacpp.step import Chunk
-from antiphon.errors import InternalError, InvalidRequestError, OverloadedError
+from antiphon.errors import (
+    GatewayTimeoutError,
+    InternalError,
+    InvalidRequestError,
+    OverloadedError,
+)
+from tests.engines.asking import TOLERANCE, Answer, job, run, text, until
 from tests.engines.tiny_model import Reference, write_model, write_recurrent_model
 
-GREEDY = SamplingParams(temperature=0)
-# Batches of another shape round differently: on this model, whose random weights amplify that, an
-# answer of 2,000 tokens computed alone lies up to 0.15 below the greatest logit when it is computed
-# in one batch. One missing token at the beginning makes it 1 to 9.
-TOLERANCE = 0.5
 
-
-class Answer(NamedTuple):
-    cached: int
-    tokens: list[int]
-    finish_reason: FinishReason | None
-
-
-def job(
-    prompt: Sequence[int], max_tokens: int = 32_000, sampling: SamplingParams = GREEDY
-) -> Generation:
-    return Generation(prompt, sampling, max_tokens)
-
-
-async def run(engine: LlamaEngine, job: Generation) -> Answer:
-    tokens: list[int] = []
-    async with aclosing(engine.generate(job)) as chunks:
-        first = await anext(chunks)
-        assert first.token_ids == ()
-        assert first.cached is not None
-        async for chunk in chunks:
-            tokens += chunk.token_ids
-    return Answer(first.cached, tokens, chunk.finish_reason)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for the engine's thread, which announces its own state."""
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-def text(engine: LlamaEngine, words: str) -> list[int]:
-    return engine.tokenizer.encode(words)
+async def drain(chunks: AsyncGenerator[TokenChunk]) -> None:
+    async for _ in chunks:
+        pass
 
 
 @pytest.fixture
@@ -150,37 +122,6 @@ async def test_requests_with_one_beginning_compute_it_once(
     assert engine.metrics()["prompt_tokens_computed"] <= len(shared) + own
     for prompt, answer in zip(prompts, answers, strict=True):
         assert reference.worst_gap(prompt, answer.tokens) < TOLERANCE
-
-
-async def test_conversations_that_outgrow_the_cells_come_back_from_memory(
-    engine: LlamaEngine, reference: Reference
-) -> None:
-    """Eight of them, 900 tokens each, in 4,096 cells: turn by turn, one after the other."""
-    threads = [text(engine, f"Conversation {n}. ") + [65 + n] * 600 for n in range(8)]
-    for turn in range(3):
-        for thread in threads:
-            answer = await run(engine, job(thread, 40))
-            assert reference.worst_gap(thread, answer.tokens) < TOLERANCE
-            assert answer.cached is not None
-            assert turn == 0 or answer.cached >= len(thread) - 60 - BLOCK_TOKENS
-            thread += [*answer.tokens, *text(engine, f"Turn {turn}? ")]
-            await until(lambda: not engine._scheduler.has_to_save)
-
-    metrics = engine.metrics()
-    assert metrics["restored_tokens"] > 8 * 600
-    assert metrics["failed_steps"] == 0
-    assert 0 < metrics["ram_bytes_used"] <= metrics["ram_bytes_total"]
-
-
-async def test_without_memory_they_are_computed_again(tiny_model: Path) -> None:
-    engine = LlamaEngine.load(tiny_model, slots=1, context=1024, threads=1, ram_bytes=0)
-    prompts = [[65 + n] * 600 for n in range(3)]
-    for prompt in [*prompts, prompts[0]]:
-        answer = await run(engine, job(prompt, 1))
-    await engine.close()
-
-    assert answer.cached == 0
-    assert engine.metrics()["restored_tokens"] == 0
 
 
 async def test_seeds(engine: LlamaEngine) -> None:
@@ -287,6 +228,39 @@ async def test_a_waiting_client_can_leave(engine: LlamaEngine) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_waiting_job_fails_when_its_time_is_over(engine: LlamaEngine) -> None:
+    running = [asyncio.create_task(run(engine, job([n + 1] * 20, 1500))) for n in range(4)]
+    await until(lambda: engine.metrics()["running"] == 4)
+
+    with pytest.raises(GatewayTimeoutError, match=r"not complete within 0\.01 s"):
+        await run(engine, replace(job([9, 9]), deadline_s=0.01))
+
+    assert engine.metrics()["timeouts"] == 1
+    assert engine.metrics()["waiting"] == 0
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_running_job_fails_when_its_time_is_over_and_gives_what_it_has(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands still until some tokens have come."""
+    clock = [100.0]
+    monkeypatch.setattr(llamacpp_engine, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    prompt, got = [65] * 10, 0
+    async with aclosing(engine.generate(replace(job(prompt), deadline_s=5))) as chunks:
+        while got < 5:
+            got += len((await anext(chunks)).token_ids)
+        clock[0] = 105.0
+        with pytest.raises(GatewayTimeoutError, match="not complete within 5 s"):
+            await drain(chunks)
+
+    assert engine.metrics()["running"] == 0
+    assert engine.metrics()["cancellations"] == 0
+    assert (await run(engine, job(prompt, 1))).cached == len(prompt) - 1
 
 
 async def test_limits(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:

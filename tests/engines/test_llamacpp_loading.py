@@ -1,14 +1,20 @@
 """A model is one path away, and whatever is wrong with it is one sentence."""
 
+import asyncio
 import logging
+from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from antiphon.engines.base import EngineInfo, Generation, SamplingParams
 from antiphon.engines.llamacpp import gguf, loading, memory
 from antiphon.engines.llamacpp.engine import LlamaEngine
+from antiphon.engines.llamacpp.model_runner import NativeLog
+from antiphon.engines.llamacpp.step import Chunk
 from antiphon.errors import StartupError
-from tests.engines.tiny_model import write_model
+from tests.engines.tiny_model import Reference, write_model
 
 
 def test_the_context_is_what_was_trained(tmp_path: Path) -> None:
@@ -33,6 +39,22 @@ def test_a_missing_template_is_said(
     assert engine.info.chat_template is None
     assert engine.info.details["chat template"].startswith("none in the model file")
     assert "context: 256 of 8192 trained, as set" in caplog.text
+
+
+def test_a_model_without_flash_attention_is_a_problem(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> EngineInfo:
+        engine = LlamaEngine.load(tiny_model, slots=1, context=256, threads=1)
+        engine._stop()
+        return engine.info
+
+    assert not load().problems
+    monkeypatch.setattr(NativeLog, "contains", lambda log, words: False)
+    info = load()
+
+    assert "cannot use flash attention" in info.problems[0]
+    assert info.details["flash attention"].startswith("off")
 
 
 def test_too_little_memory_is_refused_before_anything_is_loaded(
@@ -81,4 +103,46 @@ def test_threads_are_what_this_process_may_use(tmp_path: Path) -> None:
 
 
 def test_parts_of_the_estimate(tiny_model: Path) -> None:
-    assert loading._scratch_bytes(gguf.read(tiny_model)) < 10 << 20
+    file = gguf.read(tiny_model)
+    assert loading._scratch_bytes(file, 512) < 10 << 20
+    assert loading._scratch_bytes(file, 8192) > 40 << 20
+
+
+@pytest.mark.parametrize("batch", [32, 1500, 4096])
+def test_a_prompt_is_answered_alike_whatever_is_computed_together(
+    tiny_model: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    engine = LlamaEngine.load(tiny_model, slots=2, context=6000, threads=1, batch=batch, step_s=60)
+    lengths, decode = [], engine._runner.decode
+
+    def recorded(chunks: Sequence[Chunk]) -> list[int]:
+        lengths.append(sum(len(chunk.tokens) for chunk in chunks))
+        return decode(chunks)
+
+    monkeypatch.setattr(engine._runner, "decode", recorded)
+    prompt = [(n * n) % 250 for n in range(5000)]
+    job = Generation(prompt, SamplingParams(temperature=0), max_tokens=8)
+
+    async def answer() -> list[int]:
+        async with aclosing(engine.generate(job)) as chunks:
+            return [token async for chunk in chunks for token in chunk.token_ids]
+
+    tokens = asyncio.run(answer())
+    engine._stop()
+
+    assert reference.worst_gap(prompt, tokens) < 0.5
+    assert max(lengths) == max(batch, 512)
+
+
+def test_a_larger_batch_leaves_less_room_for_the_context(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 300 << 20)
+    lengths = []
+    for batch in (512, 4096):
+        engine = LlamaEngine.load(tiny_model, slots=2, threads=1, batch=batch)
+        engine._stop()
+        lengths.append(engine.info.context_len)
+
+    assert lengths[0] == 8192
+    assert lengths[1] < 1024

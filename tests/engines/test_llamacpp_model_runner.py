@@ -7,12 +7,13 @@ import pytest
 
 from antiphon.engines.base import SamplingParams
 from antiphon.engines.llamacpp import model_runner, sampler
-from antiphon.engines.llamacpp.blocks import BlockStore
 from antiphon.engines.llamacpp.model_runner import ModelRunner, NativeLog
 from antiphon.engines.llamacpp.sequence import Sequence as Job
 from antiphon.engines.llamacpp.step import Chunk, Copy, Remove
+from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.errors import StartupError
 
+NOTHING = Tiers(block_tokens=1, ram_bytes_max=0)
 A = list(b"The quick brown fox jumps over the lazy dog.")
 B = list(b" And then?")
 C = list(b" Who would have thought it!")
@@ -49,7 +50,7 @@ def test_a_forked_prefix_computes_as_if_alone(runner: ModelRunner) -> None:
     alone = logits(runner, 0, 0, A + C)
     runner.decode([chunk(1, 0, A + B)])
 
-    runner.apply([Copy(1, 2, len(A))], BlockStore(0))
+    runner.apply([Copy(1, 2, len(A))], NOTHING)
 
     assert same(logits(runner, 2, len(A), C), alone)
     assert same(logits(runner, 1, len(A + B), C), logits(runner, 3, 0, A + B + C))
@@ -80,12 +81,23 @@ def test_a_restored_part_joins_a_beginning_that_others_hold(runner: ModelRunner)
     alone = logits(runner, 0, 0, A + B + C)
     runner.decode([chunk(1, 0, A + B)])
     saved = runner.save(1, len(A), len(A + B))
-    runner.apply([Copy(1, 2, len(A)), Remove(1), Copy(2, 3, len(A))], BlockStore(0))
+    runner.apply([Copy(1, 2, len(A)), Remove(1), Copy(2, 3, len(A))], NOTHING)
 
     runner.restore(3, len(A), len(A + B), saved)
 
     assert same(logits(runner, 3, len(A + B), C), alone)
     assert same(logits(runner, 2, len(A), C), logits(runner, 4, 0, A + C)), "the other is as it was"
+
+
+def test_the_beginning_of_a_block_comes_back_alone(runner: ModelRunner) -> None:
+    alone = logits(runner, 0, 0, A + C)
+    runner.decode([chunk(1, 0, A + B)])
+    saved = runner.save(1, 0, len(A + B))
+    runner.remove(1)
+
+    runner.restore(2, 0, len(A), saved)
+
+    assert same(logits(runner, 2, len(A), C), alone)
 
 
 def test_nothing_stays_of_a_block_that_has_no_room(runner: ModelRunner) -> None:
@@ -104,7 +116,7 @@ def test_a_source_may_go_after_the_copy(runner: ModelRunner) -> None:
     alone = logits(runner, 0, 0, A + C)
     runner.decode([chunk(1, 0, A + B)])
 
-    runner.apply([Copy(1, 2, len(A)), Remove(1), Copy(2, 1, 5), Remove(1)], BlockStore(0))
+    runner.apply([Copy(1, 2, len(A)), Remove(1), Copy(2, 1, 5), Remove(1)], NOTHING)
 
     assert same(logits(runner, 2, len(A), C), alone)
 

@@ -17,7 +17,7 @@ def steps(pace: Pace, cost_s: float, number: int, *, most: int = 512) -> list[in
     sizes = []
     for _ in range(number):
         sizes.append(pace.tokens(most))
-        pace.observe(sizes[-1], sizes[-1] * cost_s)
+        pace.observe([sizes[-1]], sizes[-1] * cost_s)
     return sizes
 
 
@@ -33,7 +33,7 @@ def test_a_prompt_goes_on_however_slow_the_machine_is() -> None:
 def test_a_machine_that_gets_slower_is_followed_and_one_slow_step_is_not() -> None:
     pace = Pace(STEP_S)
     steps(pace, 0.001, 5)
-    pace.observe(200, 0.6)  # something else ran
+    pace.observe([200], 0.6)  # something else ran
     assert pace.tokens(512) > 100
     assert steps(pace, 0.01, 12)[-1] == pytest.approx(20, abs=2)
 
@@ -42,9 +42,31 @@ def test_decoding_says_nothing_about_prompts() -> None:
     pace = Pace(STEP_S)
     steps(pace, 0.001, 2)
     for _ in range(50):
-        pace.observe(1, 0.05)
+        pace.observe([1] * 16, 0.05)
 
     assert pace.tokens(512) == pytest.approx(200, abs=1)
+
+
+def test_a_batch_that_the_operator_made_larger_is_filled() -> None:
+    """A GPU in simulated time: a step takes 8 ms and 80 µs for each token, so that 2,048 of them
+    take 0.17 s. It has been decoding for 16 streams before, at 0.6 ms a token."""
+    pace = Pace(STEP_S)
+    pace.observe([1] * 16, 0.0093)
+    scheduler = Scheduler(
+        cells=32_768, sequence_ids=8, slots=2, context_len=32_768,
+        end_of_generation=frozenset(), pace=pace, batch=2048,
+    )  # fmt: skip
+    long = Sequence.from_prompt([7] * 20_000, max_tokens=1, sampling=SamplingParams())
+    scheduler.submit(long)
+    sizes = []
+    while long.num_generated == 0:
+        step = scheduler.schedule()
+        sizes.append(sum(len(chunk.tokens) for chunk in step.chunks))
+        pace.observe([sizes[-1]], 0.008 + 0.000_08 * sizes[-1])
+        scheduler.update(step, [[1] for chunk in step.chunks if chunk.draws])
+
+    assert max(sizes) == 2048
+    assert len(sizes) <= 14, "and soon: 10 steps would do if it were known from the start"
 
 
 def test_a_long_prompt_beside_a_running_answer_keeps_its_steps_short() -> None:
@@ -69,7 +91,7 @@ def test_a_long_prompt_beside_a_running_answer_keeps_its_steps_short() -> None:
         step = scheduler.schedule()
         tokens = sum(len(chunk.tokens) for chunk in step.chunks)
         times.append(tokens * 0.004 * draw.uniform(0.9, 1.1))
-        pace.observe(tokens, times[-1])
+        pace.observe([len(chunk.tokens) for chunk in step.chunks], times[-1])
         scheduler.update(step, [[1] for chunk in step.chunks if chunk.draws])
 
     assert max(times[1:]) <= 1.5 * STEP_S

@@ -5,25 +5,28 @@ import random
 import secrets
 from array import array
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from antiphon.engines.base import FinishReason, SamplingParams
+from antiphon.engines.llamacpp import room, turns
 from antiphon.engines.llamacpp import scheduler as module
-from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore
+from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX, Block, Key
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
-from antiphon.engines.llamacpp.scheduler import (
-    BLOCKS_SAVED_ALONE,
-    PINNED_SHARE,
-    PREFILL_TOKENS_ALONE,
-    Scheduler,
-)
+from antiphon.engines.llamacpp.room import PINNED_SHARE
+from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence, Status
 from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save, Step
+from antiphon.engines.llamacpp.tiers import Tiers
+from antiphon.engines.llamacpp.turns import PREFILL_TOKENS_ALONE
+from tests.engines.watched import Watched
 
 END = 0  # the end-of-generation token of the imaginary model
 VOCABULARY = 300
+BLOCK_TOKENS = BLOCK_TOKENS_MAX
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 
 
@@ -44,15 +47,47 @@ def expected(
     return tokens[len(prompt) :]
 
 
+@dataclass
+class FakeDisk:
+    """A disk that is a dictionary, sometimes busy, and sometimes loses what it was given."""
+
+    draw: random.Random
+    loses: float = 0.0
+    busy: float = 0.0
+    files: dict[Key, tuple[Block, bytes]] = field(default_factory=dict)
+
+    @property
+    def is_busy(self) -> bool:
+        return self.draw.random() < self.busy
+
+    def write(self, block: Block, data: bytes) -> None:
+        assert block.key not in self.files
+        self.files[block.key] = block, data
+
+    def read(self, block: Block) -> bytes | None:
+        if self.draw.random() < self.loses:
+            return None
+        written, data = self.files[block.key]
+        assert written == block
+        return data
+
+    def delete(self, key: Key) -> None:
+        del self.files[key]
+
+
+def memory(size: int, **options: Any) -> Tiers:
+    return Tiers(block_tokens=BLOCK_TOKENS, ram_bytes_max=size, **options)
+
+
 class Cells:
     """A unified cache: sequence ids hold lists of (cell number, token); it never overflows.
 
     `forced_max`: up to so many tokens follow a drawn one without a draw, as a grammar has it.
     """
 
-    def __init__(self, size: int, forced_max: int = 0, blocks: BlockStore | None = None) -> None:
+    def __init__(self, size: int, forced_max: int = 0, tiers: Tiers | None = None) -> None:
         self.size = size
-        self.blocks = BlockStore(0) if blocks is None else blocks
+        self.tiers = memory(0) if tiers is None else tiers
         self.forced_max = forced_max
         self.held: dict[int, list[tuple[int, int]]] = {}
         self._next = 0
@@ -81,17 +116,20 @@ class Cells:
                 self.held[target] = self.held[source][:length]
             case Remove(seq_id):
                 self.held.pop(seq_id, None)
-            case Save(seq_id, start, key):
-                block = self.held[seq_id][start : start + BLOCK_TOKENS]
-                assert len(block) == BLOCK_TOKENS
-                self.blocks.put(key, array("i", [token for _, token in block]).tobytes())
-            case Restore(seq_id, start, key):
+            case Save(seq_id, start, block):
+                cells = self.held[seq_id][start : start + len(block.tokens)]
+                assert [token for _, token in cells] == list(block.tokens)
+                if self.tiers.whole:
+                    assert len(block.tokens) == len(self.held[seq_id])
+                self.tiers.put(block, block.tokens.tobytes())
+            case Restore(seq_id, start, length, data):
                 cells = self.held.setdefault(seq_id, [])
                 assert len(cells) == start
-                for token in array("i", self.blocks.get(key)):
+                tokens = array("i", data)
+                assert self.used + len(tokens) <= self.size, "all of a block needs room"
+                for token in tokens[:length]:
                     cells.append((self._next, token))
                     self._next += 1
-                assert self.used <= self.size, "a block needs room when it is restored"
 
     def _next_tokens(self, tokens: list[int]) -> list[int]:
         length = len(tokens)
@@ -118,9 +156,10 @@ def new_scheduler(
     cuttable: bool = True,
     end: int = END,
     pace: Pace | None = None,
-    blocks: BlockStore | None = None,
-) -> Scheduler:
-    return Scheduler(
+    tiers: Tiers | None = None,
+    idle_cells: int | None = None,
+) -> Watched:
+    return Watched(
         cells=cells,
         sequence_ids=ids,
         slots=slots,
@@ -128,7 +167,8 @@ def new_scheduler(
         end_of_generation=frozenset({end}),
         cuttable=cuttable,
         pace=pace,
-        blocks=blocks,
+        tiers=tiers,
+        idle_cells=idle_cells,
     )
 
 
@@ -341,6 +381,57 @@ def test_cancelling_a_waiting_sequence() -> None:
     assert two.num_generated == 0
 
 
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_what_is_late_ends_and_what_it_has_computed_stays(steps: int) -> None:
+    """Waiting, in the middle of its prompt, and in the middle of its answer."""
+    scheduler, cells = new_scheduler(slots=1, end=-1), Cells(1024)
+    draw = random.Random(12)
+    other, start = prompt(draw, 20), prompt(draw, 600)
+    one, two = sequence(start, max_tokens=90), sequence(other, max_tokens=90)
+    one.submitted, one.time_s = 100.0, 5.0
+    first, second = (one, two) if steps else (two, one)
+    scheduler.submit(first)
+    for number in range(max(steps, 1)):
+        step = scheduler.schedule(now=104.9)
+        assert step.late == []
+        scheduler.update(step, cells.run(step))
+        if number == 0:
+            scheduler.submit(second)
+    computed = one.computed
+
+    step = scheduler.schedule(now=105.0)
+
+    assert step.late == [one]
+    assert one.status == Status.FINISHED
+    assert computed == (0, PREFILL_TOKENS_ALONE, 603)[(0, 1, 5).index(steps)]
+    assert cached(scheduler, start) == min(computed, 600)
+    assert scheduler.counters.timeouts == 1
+    assert scheduler.running == [two], "its slot is free in the same step"
+    scheduler.update(step, cells.run(step))
+    finish(scheduler, cells)
+    assert two.tokens[20:] == expected(other, 90, 1024, end=-1)
+
+
+def test_a_paused_sequence_can_be_late() -> None:
+    scheduler, cells = new_scheduler(600, context=600, end=-1), Cells(600)
+    draw = random.Random(13)
+    one, two = (sequence(prompt(draw, 20), max_tokens=500) for _ in range(2))
+    two.time_s = 5.0
+    scheduler.submit(one)
+    scheduler.submit(two)
+    for _ in range(400):
+        step = scheduler.schedule(now=4.0)
+        scheduler.update(step, cells.run(step))
+    assert scheduler.paused == [two]
+
+    step = scheduler.schedule(now=5.0)
+
+    assert step.late == [two]
+    assert scheduler.paused == []
+    scheduler.update(step, cells.run(step))
+    finish(scheduler, cells)
+
+
 def keep(
     scheduler: Scheduler, cells: Cells, prompt: list[int], *pins: Deadline, now: float = 0
 ) -> None:
@@ -409,19 +500,29 @@ def test_a_conversation_goes_on_beside_its_pin() -> None:
     assert len(scheduler.pins) == 1
 
 
-def keeping(size: int = 400) -> tuple[Scheduler, Cells]:
+def keeping(size: int = 400, idle_cells: int = 100, **options: Any) -> tuple[Scheduler, Cells]:
     """A scheduler with few cells and much memory."""
-    blocks = BlockStore(1_000_000)
-    scheduler = new_scheduler(size, slots=1, ids=8, context=size, blocks=blocks)
-    return scheduler, Cells(size, blocks=blocks)
+    tiers = memory(1_000_000, **options)
+    cuttable = not options.get("whole", False)
+    scheduler = new_scheduler(
+        size,
+        slots=1,
+        ids=8,
+        context=size,
+        cuttable=cuttable,
+        tiers=tiers,
+        idle_cells=idle_cells,
+    )
+    return scheduler, Cells(size, tiers=tiers)
 
 
 def idle(scheduler: Scheduler, cells: Cells) -> None:
-    """What happens while nobody asks."""
-    while scheduler.has_to_save:
+    """What happens while nobody asks: a block a step, where no pace is known."""
+    while scheduler.has_chores:
         step = scheduler.schedule()
-        assert len([op for op in step.operations if isinstance(op, Save)]) <= BLOCKS_SAVED_ALONE
+        assert len([op for op in step.operations if isinstance(op, Save)]) <= 1
         scheduler.update(step, cells.run(step))
+        check(scheduler, cells, slots=1000)
 
 
 def test_what_has_left_the_cells_comes_back_from_memory() -> None:
@@ -438,9 +539,9 @@ def test_what_has_left_the_cells_comes_back_from_memory() -> None:
     scheduler.submit(again)
     finish(scheduler, cells)
 
-    assert scheduler.counters.restored_tokens == 3 * BLOCK_TOKENS
-    assert scheduler.counters.prompt_tokens_computed == computed + 201 - 3 * BLOCK_TOKENS
-    assert again.cached == 3 * BLOCK_TOKENS
+    assert scheduler.counters.restored_tokens == 200, "the last, short block too"
+    assert scheduler.counters.prompt_tokens_computed == computed + 1
+    assert again.cached == 200
     assert again.tokens[201:] == expected([*prompts[0], 7], 5, 400)
 
 
@@ -454,7 +555,7 @@ def test_a_beginning_that_many_share_is_stored_once() -> None:
     keep(scheduler, cells, prompt(draw, 900))
     idle(scheduler, cells)
 
-    assert len(cells.blocks) <= 2 + 8 + 900 // BLOCK_TOKENS
+    assert cells.tiers.num_blocks == 2 + 8 + 15
 
 
 def test_what_is_in_cells_and_what_is_in_memory_join() -> None:
@@ -470,7 +571,141 @@ def test_what_is_in_cells_and_what_is_in_memory_join() -> None:
     before = scheduler.counters.prompt_tokens_computed
     keep(scheduler, cells, [*long, 7])
 
-    assert scheduler.counters.prompt_tokens_computed == before + 301 - 4 * BLOCK_TOKENS
+    assert scheduler.counters.prompt_tokens_computed == before + 1
+
+
+def test_idle_conversations_leave_the_cells_when_they_are_stored() -> None:
+    draw = random.Random(12)
+    scheduler, cells = keeping(2000)
+    prompts = [prompt(draw, 200) for _ in range(6)]
+    for one in prompts:
+        keep(scheduler, cells, one)
+    idle(scheduler, cells)
+
+    assert scheduler.counters.evictions == 0
+    assert scheduler.counters.departures == 5
+    assert [cached(scheduler, one) for one in prompts] == [0] * 5 + [200], "the last one stays"
+    assert scheduler.cache.cells == 200
+
+    for one in prompts:
+        keep(scheduler, cells, [*one, 7])
+        idle(scheduler, cells)
+    assert scheduler.counters.prompt_tokens_computed == 6 * 200 + 6
+
+
+def test_without_memory_nothing_leaves_before_it_must() -> None:
+    draw = random.Random(13)
+    scheduler, cells = new_scheduler(2000, idle_cells=0), Cells(2000)
+    for _ in range(6):
+        keep(scheduler, cells, prompt(draw, 200))
+
+    assert not scheduler.has_chores
+    assert scheduler.cache.cells == 1200
+
+
+def test_a_pinned_prefix_leaves_the_cells_too_and_stays_in_memory() -> None:
+    draw = random.Random(14)
+    tiers = Tiers(block_tokens=BLOCK_TOKENS, ram_bytes_max=4 * 1000)
+    scheduler = new_scheduler(4000, slots=1, ids=8, context=2000, tiers=tiers, idle_cells=100)
+    cells = Cells(4000, tiers=tiers)
+    pinned = prompt(draw, 300)
+    keep(scheduler, cells, pinned, Deadline(300, until=1000))
+    for _ in range(6):
+        keep(scheduler, cells, prompt(draw, 400), now=10)
+        idle(scheduler, cells)
+    assert len(scheduler.pins) == 0
+    assert cached(scheduler, pinned) == 0
+
+    before = scheduler.counters.prompt_tokens_computed
+    keep(scheduler, cells, [*pinned, 7], now=20)
+    assert scheduler.counters.prompt_tokens_computed == before + 1
+
+
+def test_a_paused_sequence_comes_back_from_memory() -> None:
+    draw = random.Random(15)
+    tiers = memory(1_000_000)
+    scheduler = new_scheduler(1000, context=1000, end=-1, tiers=tiers)
+    cells = Cells(1000, tiers=tiers)
+    prompts = [prompt(draw, 20) for _ in range(3)]
+    jobs = [sequence(start, max_tokens=700) for start in prompts]
+    for job in jobs:
+        scheduler.submit(job)
+    finish(scheduler, cells)
+
+    assert scheduler.counters.pauses > 0
+    assert scheduler.counters.restored_tokens > 0
+    recomputed = scheduler.counters.recomputed_tokens / scheduler.counters.pauses
+    assert recomputed < 3 * BLOCK_TOKENS, "the last blocks before the pause, at most"
+    for job, start in zip(jobs, prompts, strict=True):
+        assert job.tokens[20:] == expected(start, 700, 1000, end=-1)
+
+
+def test_what_is_on_disk_outlives_the_scheduler() -> None:
+    draw = random.Random(16)
+    disk = FakeDisk(draw)
+    scheduler, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000)
+    start = prompt(draw, 300)
+    keep(scheduler, cells, start)
+    idle(scheduler, cells)
+
+    found = [(block, len(data)) for block, data in disk.files.values()]
+    later, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000, found=found)
+    again = sequence([*start, 7], 5)
+    later.submit(again)
+    finish(later, cells)
+
+    assert again.cached == 300
+    assert later.counters.prompt_tokens_computed == 1
+    assert again.tokens[301:] == expected([*start, 7], 5, 1000)
+
+
+def test_a_lost_block_is_computed_and_said_to_be() -> None:
+    draw = random.Random(17)
+    disk = FakeDisk(draw)
+    scheduler, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000)
+    start = prompt(draw, 300)
+    keep(scheduler, cells, start)
+    idle(scheduler, cells)
+    found = [(block, len(data)) for block, data in disk.files.values()]
+    later, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000, found=found)
+    disk.loses = 1.0
+    again = sequence([*start, 7], 5)
+    later.submit(again)
+
+    step = later.schedule()
+
+    assert step.admitted == step.corrected == [again]
+    assert again.cached == 0
+    later.update(step, cells.run(step))
+    finish(later, cells)
+    assert later.counters.prompt_tokens_computed == 301
+    assert again.tokens[301:] == expected([*start, 7], 5, 1000)
+
+
+def test_a_state_that_cannot_be_cut_comes_back_as_a_whole() -> None:
+    draw = random.Random(18)
+    scheduler, cells = keeping(1000, whole=True)
+    starts = [prompt(draw, 200) for _ in range(4)]
+    for start in starts:
+        keep(scheduler, cells, start)
+        idle(scheduler, cells)
+    before = scheduler.counters.prompt_tokens_computed
+
+    keep(scheduler, cells, [*starts[0], 7, 8])
+    assert scheduler.counters.prompt_tokens_computed == before + 2
+    keep(scheduler, cells, [*starts[1][:199], 7, 8])
+    assert scheduler.counters.prompt_tokens_computed == before + 2 + 201
+
+
+def test_a_state_that_cannot_be_cut_is_kept_where_a_prefix_is_pinned() -> None:
+    draw = random.Random(19)
+    scheduler, cells = keeping(1000, whole=True)
+    system = prompt(draw, 150)
+    keep(scheduler, cells, [*system, *prompt(draw, 50)], Deadline(150, until=100))
+    before = scheduler.counters.prompt_tokens_computed
+    keep(scheduler, cells, [*system, *prompt(draw, 30)])
+
+    assert scheduler.counters.prompt_tokens_computed == before + 30
 
 
 def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int]]:
@@ -479,10 +714,11 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
     pace = Pace(step_s=0.1)
     scheduler, cells = new_scheduler(slots=1, pace=pace), Cells(1024)
     long = sequence(start := prompt(draw, prompt_len))
+    long.time_s = 0.5
     scheduler.submit(long)
     step = scheduler.schedule()
     scheduler.update(step, cells.run(step))
-    pace.observe(64, 0.064)  # a millisecond each
+    pace.observe([64], 0.064)  # a millisecond each
     scheduler.cancel(long)
     return scheduler, cells, long, start
 
@@ -490,10 +726,12 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
 def test_a_prompt_is_computed_to_its_end_when_its_client_has_left() -> None:
     scheduler, cells, long, start = leaving()
     while scheduler.has_work:
-        step = scheduler.schedule()
+        step = scheduler.schedule(now=1.0)
+        assert step.late == []
         assert scheduler.update(step, cells.run(step)) == [], "nobody hears of it"
 
     assert cached(scheduler, start) == 600
+    assert scheduler.counters.timeouts == 0
     assert long.status == Status.FINISHED
     assert long.num_generated == 0
 
@@ -561,25 +799,26 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(seed)
     monkeypatch.setattr(module, "RESERVED_CELLS", draw.choice([1, 16, 256]))
     monkeypatch.setattr(module, "RESERVED_CELLS_MIN", draw.choice([1, 8, 64]))
-    monkeypatch.setattr(module, "PREFILL_TOKENS_ALONE", draw.choice([16, 512]))
+    monkeypatch.setattr(turns, "PREFILL_TOKENS_ALONE", draw.choice([16, 512]))
+    monkeypatch.setattr(turns, "OVERTAKEN_MAX", draw.choice([0, 1, 8]))
+    monkeypatch.setattr(turns, "SIZE_TOKENS", draw.choice([8, 64]))
     size = draw.choice([256, 512, 1500])
     context = draw.choice([size, size // 2])
     slots = draw.randint(1, 6)
     cuttable = draw.random() < 0.8
     pace = Pace(step_s=draw.choice([0.01, 10])) if draw.random() < 0.5 else None
-    blocks = BlockStore(draw.choice([1000, 20_000])) if draw.random() < 0.6 else None
-    monkeypatch.setattr(module, "SAVE_FROM", draw.choice([0, 0.5]))
+    tiers = random_tiers(draw, whole=not cuttable) if draw.random() < 0.6 else None
+    monkeypatch.setattr(room, "AHEAD_SHARE", draw.choice([0, 0.15, 0.5]))
     scheduler = new_scheduler(
         size, slots=slots, ids=slots + draw.randint(1, 8), context=context, cuttable=cuttable,
-        pace=pace, blocks=blocks,
+        pace=pace, tiers=tiers, idle_cells=draw.choice([0, size // 4, size]),
     )  # fmt: skip
-    cells = Cells(size, forced_max=draw.choice([0, 0, 1, 5, 40]), blocks=blocks)
+    cells = Cells(size, forced_max=draw.choice([0, 0, 1, 5, 40]), tiers=tiers)
     beginnings = [prompt(draw, draw.randint(1, context // 2)) for _ in range(3)]
     jobs: list[tuple[Sequence, list[int]]] = []
-    dead: set[int] = set()  # cancelled or failed
-
+    dead: set[int] = set()  # cancelled, failed or late
     pinning = draw.choice([0, 0.3, 1])
-
+    hurrying = draw.choice([0, 0, 0.2])
     for time in range(1200):
         if len(jobs) < 60 and draw.random() < 0.2:
             start = draw.choice(beginnings)
@@ -589,15 +828,18 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             pins = pins if draw.random() < pinning else []
             jobs.append((sequence(start, draw.choice([0, 1, 30, 32_000]), pins), start))
             jobs[-1][0].owner = draw.choice(["ann", "ann", "bob"])
+            if draw.random() < hurrying:
+                jobs[-1][0].submitted, jobs[-1][0].time_s = time, draw.randint(0, 300)
             scheduler.submit(jobs[-1][0])
         if jobs and draw.random() < 0.03:
             number = draw.randrange(len(jobs))
             if jobs[number][0].status != Status.FINISHED:
                 dead.add(number)
             scheduler.cancel(jobs[number][0])
-        if not scheduler.has_work:
+        if not (scheduler.has_work or scheduler.has_chores):
             continue
         step = scheduler.schedule(time)
+        dead |= {number for number, (job, _) in enumerate(jobs) if job in step.late}
         drawn = cells.run(step)
         if draw.random() < 0.01:
             cells.forget(step.chunks)
@@ -607,7 +849,11 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         scheduler.update(step, drawn)
         if pace is not None:
-            pace.observe(sum(len(chunk.tokens) for chunk in step.chunks), draw.uniform(0.001, 0.1))
+            pace.observe([len(chunk.tokens) for chunk in step.chunks], draw.uniform(0.001, 0.1))
+            pace.observe_blocks(draw.randint(0, 3), draw.uniform(0.001, 0.1))
+        if tiers is not None:
+            tiers.write_waiting()
+            tiers.check()
         check(scheduler, cells, slots)
 
     finish(scheduler, cells, steps_max=60_000)
@@ -619,6 +865,18 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             assert job.tokens[len(start) :] == answer
             assert job.finish_reason is not None
+            assert scheduler.is_ended(job)
+
+
+def random_tiers(draw: random.Random, *, whole: bool) -> Tiers:
+    disk = FakeDisk(draw, loses=draw.choice([0, 0.1]), busy=draw.choice([0, 0.5]))
+    return Tiers(
+        block_tokens=draw.choice([4, 16, 64]),
+        ram_bytes_max=draw.choice([0, 1000, 20_000]),
+        whole=whole,
+        disk=disk if draw.random() < 0.5 else None,
+        disk_bytes_max=draw.choice([1000, 100_000]),
+    )
 
 
 def check(scheduler: Scheduler, cells: Cells, slots: int) -> None:
@@ -632,10 +890,10 @@ def check(scheduler: Scheduler, cells: Cells, slots: int) -> None:
     for job in [*scheduler.paused, *scheduler.waiting]:
         assert job.seq_id is None
     held = {i: c for i, c in cells.held.items() if c}
-    for operation in scheduler._operations:  # those of the next step
+    for operation in scheduler.room._operations:  # those of the next step
         if isinstance(operation, Copy):
             held[operation.target] = held[operation.source][: operation.length]
-        else:
+        elif isinstance(operation, Remove):
             held.pop(operation.seq_id, None)
     assert scheduler.pins.cells <= scheduler.cells * PINNED_SHARE
     assert scheduler.cache.cells == len({cell for c in held.values() for cell, _ in c})

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from antiphon.engines.base import Engine, FinishReason, Generation, SamplingParams, TokenKind
 from antiphon.engines.stub import IM_END, ByteTokenizer, StubEngine
-from antiphon.errors import InvalidRequestError, OverloadedError
+from antiphon.errors import GatewayTimeoutError, InvalidRequestError, OverloadedError
 
 PROMPT = list(b"<user>Why is the sky blue?")
 
@@ -145,6 +146,26 @@ async def test_a_waiting_request_can_leave() -> None:
             await waiting
         assert engine.metrics()["waiting"] == 0
     assert (await run(engine, job()))[2] == FinishReason.STOP
+
+
+async def test_a_waiting_job_fails_when_its_time_is_over() -> None:
+    engine = StubEngine(slots=1)
+    async with aclosing(engine.generate(job())) as chunks:
+        await anext(chunks)
+        with pytest.raises(GatewayTimeoutError, match=r"not complete within 0\.01 s"):
+            await run(engine, replace(job(), deadline_s=0.01))
+        assert engine.metrics()["waiting"] == 0
+    assert (await run(engine, replace(job(), deadline_s=600)))[2] == FinishReason.STOP
+
+
+async def test_a_running_job_fails_when_its_time_is_over() -> None:
+    engine = StubEngine(slots=1, context_len=2_000_000, reply=lambda prompt: b"on and " * 200_000)
+    await run(engine, replace(job(max_tokens=100), deadline_s=600))
+    with pytest.raises(GatewayTimeoutError):
+        await run(engine, replace(job(max_tokens=10**6), deadline_s=0.1))
+
+    assert engine.metrics()["generated_tokens"] > 101
+    assert engine.metrics()["running"] == 0
 
 
 async def test_a_full_queue_is_overloaded() -> None:

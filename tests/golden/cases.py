@@ -23,6 +23,8 @@ class Case:
     context_len: int = 8192
     is_closing: bool = False
     fails_after: int | None = None  # tokens after which the engine breaks
+    request_timeout: int | None = None
+    is_busy: bool = False  # somebody else has the only slot
 
 
 CASES = {
@@ -81,4 +83,6 @@ CASES = {
     "error_stopping": Case(MINIMAL, is_closing=True),
     "error_engine": Case(MINIMAL, fails_after=0),
     "error_mid_stream": Case({**MINIMAL, "stream": True}, fails_after=2),
+    "error_timeout_waiting": Case({**MINIMAL, "stream": True}, request_timeout=0, is_busy=True),
+    "error_timeout_mid_stream": Case({**MINIMAL, "stream": True}, request_timeout=0),
 }

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from antiphon.engines.base import Generation, TokenChunk
+from antiphon.engines.base import Generation, SamplingParams, TokenChunk
 from antiphon.engines.stub import StubEngine
 from antiphon.errors import InternalError
 from tests.golden.cases import CASES, Case
@@ -38,20 +38,26 @@ class BreakingEngine(StubEngine):
 def engine_of(case: Case) -> StubEngine:
     if case.fails_after is not None:
         return BreakingEngine(case.fails_after)
-    return StubEngine(reply=answering(case.reply), context_len=case.context_len)
+    slots = 1 if case.is_busy else 8
+    return StubEngine(reply=answering(case.reply), context_len=case.context_len, slots=slots)
 
 
 async def answer_to(case: Case) -> str:
     """Status line, the headers that clients read, and the body as it came."""
+    engine = engine_of(case)
     app = stub_app(
-        engine_of(case),
+        engine,
         strict_models=case.strict_models,
         api_keys=case.api_keys,
         is_closing=lambda: case.is_closing,
+        request_timeout=case.request_timeout,
     )
     body = case.body if isinstance(case.body, bytes | None) else json.dumps(case.body).encode()
     headers = {"content-type": "application/json", **case.headers}
-    async with serving(app) as url, httpx2.AsyncClient() as client:
+    other = Generation(prompt=[65], sampling=SamplingParams(), max_tokens=1)
+    async with serving(app) as url, httpx2.AsyncClient() as client, AsyncExitStack() as stack:
+        if case.is_busy:
+            await anext(await stack.enter_async_context(aclosing(engine.generate(other))))
         response = await client.request(case.method, url + case.path, content=body, headers=headers)
     lines = [f"HTTP {response.status_code}"]
     lines += [

@@ -139,6 +139,15 @@ async def test_async(stub_server: Served) -> None:
     assert models == ["stub", "claude-local-stub"]
 
 
+def test_what_takes_too_long_is_the_sdks_own_timeout() -> None:
+    with (
+        serving_in_thread(StubEngine, request_timeout=0) as served,
+        anthropic.Anthropic(base_url=served.url, api_key="any", max_retries=0) as client,
+        pytest.raises(anthropic.GatewayTimeoutError, match="not complete within"),
+    ):
+        client.messages.create(model="m", max_tokens=10, messages=ASK)
+
+
 def test_an_error_mid_stream_reaches_the_program() -> None:
     endless = "word " * 100_000
 

@@ -37,6 +37,7 @@ from antiphon.wire.messages import (
     PromptParams,
     ThinkingEnabled,
     TokenCount,
+    Usage,
 )
 from antiphon.wire.resources import ModelInfo
 
@@ -59,16 +60,18 @@ class NativeBackend:
         *,
         cache_tokens_min: int = CACHE_TOKENS_MIN,
         shares_cache: bool = False,
+        request_timeout_s: float | None = None,
     ) -> None:
         """`cache_tokens_min`: shorter prefixes are not reported as cached (spec §8.2).
         `shares_cache`: between keys, who can tell by the time that an answer takes what others have
-        asked."""
+        asked. `request_timeout_s`: what an answer may take in the engine, waiting included."""
         self._engine = engine
         self._renderer = renderer
         self._model = model
         self._new_id = new_id
         self._cache_tokens_min = cache_tokens_min
         self._shares_cache = shares_cache
+        self._request_timeout_s = request_timeout_s
         self._diagnoses = Diagnoses()
         self._planner = AnswerPlanner(
             engine.info, engine.tokenizer, tool_format, renderer.profile.tags
@@ -93,6 +96,7 @@ class NativeBackend:
             plan.constraint,
             pins=self._pins(prompt),
             owner=owner,
+            deadline_s=self._request_timeout_s,
         )
         stream = MessageStream(self._new_id("msg"), request.model)
         answer = Answer(
@@ -101,13 +105,14 @@ class NativeBackend:
 
         async with aclosing(self._engine.generate(job)) as chunks:
             first = await anext(chunks)  # admitted: from here on errors are events
-            reused = context.account.reused_tokens = first.cached or 0
-            usage = prompt_usage(
-                prompt, reused, self._cache_tokens_min, is_warming=request.max_tokens == 0
-            )
+            context.account.reused_tokens = first.cached or 0
+            usage = self._usage(request, prompt, context)
             for event in stream.start(usage, self._diagnosis(request, stream, prompt, context)):
                 yield event
             async for chunk in chunks:
+                if chunk.cached is not None:  # less than was said
+                    context.account.reused_tokens = chunk.cached
+                    usage = self._usage(request, prompt, context)
                 for event in answer.feed(chunk.token_ids):
                     yield event
                 if chunk.finish_reason is not None and answer.stop_reason is None:
@@ -168,6 +173,15 @@ class NativeBackend:
     def _pins(self, prompt: Prompt) -> list[Pin]:
         long = (each for each in prompt.breakpoints if each.tokens >= self._cache_tokens_min)
         return [Pin(each.tokens, each.ttl_s) for each in long]
+
+    def _usage(self, request: CreateMessage, prompt: Prompt, context: RequestContext) -> Usage:
+        """What a request costs, as far as is known before its answer."""
+        return prompt_usage(
+            prompt,
+            context.account.reused_tokens,
+            self._cache_tokens_min,
+            is_warming=request.max_tokens == 0,
+        )
 
     def _diagnosis(
         self, request: CreateMessage, stream: MessageStream, prompt: Prompt, context: RequestContext

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from antiphon import __version__
 from antiphon.cli.serve import assemble, check_exposure, key_check, load_engine, scripted
-from antiphon.config import Config, Limits, config_file, setting_names
+from antiphon.config import AUTOMATIC, Config, Limits, config_file, setting_names
 from antiphon.errors import StartupError
 from antiphon.ids import generator
 
@@ -25,7 +25,9 @@ def report(config: Config) -> Iterator[str]:
             value = f"{len(value)} configured" if value else "none"
         elif name in Limits.__dataclass_fields__:
             value = value or "no limit"
-        yield f"  {name:24} {_shown(value):24} {config.sources.get(name, 'default')}"
+        elif name == "data_dir":
+            value = str(config.data_directory)
+        yield f"  {name:24} {_shown(name, value):24} {config.sources.get(name, 'default')}"
     yield f"  (configuration file: {config_file(os.environ)})"
     yield ""
     yield from _engine(config)
@@ -57,13 +59,19 @@ def _engine(config: Config) -> Iterator[str]:
         **info.details,
     }
     for name, value in rows.items():
-        yield f"  {name:14} {value}"
+        yield f"  {name:15} {value}"
+    for problem in info.problems:
+        yield f"problem: {problem}"
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, tuple):
         return ", ".join(value) or "none"
-    return "automatic" if value is None else str(value)
+    if value is None:
+        return "auto" if name in AUTOMATIC else "none"
+    return str(value)
 
 
 def _cpu_features() -> str:

@@ -52,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
     """One option for each setting that has one; absent options stay absent."""
+    _add_model(command)
+    _add_cache(command)
+    _add_access(command)
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
     add = _adder(command, "the model")
     add("--model", "a model's name or the path of a GGUF file (antiphon-demo)", metavar="NAME|PATH")
     add(
@@ -66,22 +72,47 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     add("--backend", "what answers: a model, or a script (native)", choices=CHOICES["backend"])
     add("--script", "replies of the scripted backend, YAML or JSON", metavar="FILE")
     add("--slots", "answers generated at the same time (8)", type=int, metavar="N")
-    add("--context", "tokens of context (as many as fit)", type=int, metavar="N")
-    add("--threads", "threads that compute (one a core)", type=int, metavar="N")
-    add("--gpu-layers", "layers on the GPU (all, where there is one)", type=int, metavar="N")
-    add(
-        "--cache-ram",
-        "MiB of memory for prompts that have left the cells (a quarter of what is free)",
-        type=int,
-        metavar="MIB",
-    )
+    add("--context", "tokens of context (auto: as many as fit)", metavar="N|auto")
+    add("--threads", "threads that compute (auto: one a core)", metavar="N|auto")
+    add("--gpu-layers", "layers on the GPU (auto: all, where there is one)", metavar="N|auto")
+    add("--batch", "tokens of prompts that are computed together (512)", type=int, metavar="N")
     add(
         "--step-ms",
         "longest that a prompt may hold up running answers at a time (200)",
         type=int,
         metavar="N",
     )
+    add(
+        "--request-timeout",
+        "seconds that a request may wait and be computed for (as long as it takes)",
+        type=int,
+        metavar="S",
+    )
 
+
+def _add_cache(command: argparse.ArgumentParser) -> None:
+    add = _adder(command, "prompts that are kept")
+    add(
+        "--cache-ram",
+        "MiB of memory for what has left the cells (auto: a quarter of what is free)",
+        metavar="MIB|auto",
+    )
+    add("--cache-dir", "folder for the same, which outlives the server (none)", metavar="DIR")
+    add(
+        "--cache-disk",
+        "MiB of that (auto: a tenth of what is free there, 32 GiB at most)",
+        metavar="MIB|auto",
+    )
+    add("--shared-cache", "let keys share cached prompts", action="store_true")
+    add(
+        "--cache-min-tokens",
+        "shortest prefix that cache_control counts as cached (1024)",
+        type=int,
+        metavar="N",
+    )
+
+
+def _add_access(command: argparse.ArgumentParser) -> None:
     add = _adder(command, "who may ask, from where")
     add("--host", "address to listen on (127.0.0.1)")
     add("--port", "port to listen on, 0 for a free one (8642)", type=int)
@@ -99,13 +130,6 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         "--unsupported",
         "fields that cannot be honoured: reject the request, or ignore and name them (reject)",
         choices=CHOICES["unsupported"],
-    )
-    add("--shared-cache", "let keys share cached prompts", action="store_true")
-    add(
-        "--cache-min-tokens",
-        "shortest prefix that cache_control counts as cached (1024)",
-        type=int,
-        metavar="N",
     )
     add("--log-format", "how the log is written (human)", choices=CHOICES["log_format"])
     add("--verbose", "log a line for every request", action="store_true")

@@ -2,13 +2,13 @@
 
 import asyncio
 import errno
-import faulthandler
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -20,6 +20,7 @@ from antiphon.backends.router import Router
 from antiphon.backends.script import load as load_script
 from antiphon.backends.scripted import MODEL, ScriptedBackend
 from antiphon.catalog import models
+from antiphon.cli import crash
 from antiphon.config import Config
 from antiphon.engines.base import Engine, Generation, SamplingParams
 from antiphon.errors import StartupError
@@ -53,13 +54,12 @@ def serve(config: Config) -> int:
     Raises:
         StartupError: it cannot start; nothing has been printed on stdout.
     """
-    faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     raise_file_limit()
     logs.configure(verbose=config.verbose, format=config.log_format)
     keys = key_check(config)
     check_exposure(config, keys)
-    with bind(config.host, config.port) as listener:
+    with bind(config.host, config.port) as listener, crash.reported(config.data_directory):
         engine = load_engine(config) if config.backend == "native" else None
         if engine is None:
             router = scripted(config, generator())
@@ -142,8 +142,11 @@ def load_engine(config: Config) -> Engine:
         context=config.context,
         threads=config.threads,
         gpu_layers=config.gpu_layers,
+        batch=config.batch,
         step_s=config.step_ms / 1000,
         ram_bytes=None if config.cache_ram is None else config.cache_ram << 20,
+        disk_folder=None if config.cache_dir is None else Path(config.cache_dir).expanduser(),
+        disk_bytes=None if config.cache_disk is None else config.cache_disk << 20,
     )
 
 
@@ -160,7 +163,7 @@ def summary(engine: Engine) -> str:
             "\nThe model file has no chat template, so ChatML is used; "
             "a model that was not trained for it answers badly."
         )
-    return text
+    return "\n".join([text, *info.problems])
 
 
 def assemble(config: Config, engine: Engine, new_id: NewId, key: bytes | None = None) -> Router:
@@ -199,6 +202,7 @@ def assemble(config: Config, engine: Engine, new_id: NewId, key: bytes | None = 
         tool_format,
         cache_tokens_min=config.cache_min_tokens,
         shares_cache=config.shared_cache,
+        request_timeout_s=config.request_timeout,
     )
     aliases = dict.fromkeys([*models.listed_aliases(name), *config.aliases], name)
     return Router({name: backend}, default=name, strict=config.strict_models, aliases=aliases)

@@ -78,6 +78,7 @@ class EngineInfo:
     chat_template: str | None = None  # Jinja source from the model's metadata
     sampling: SamplingParams = field(default_factory=SamplingParams)  # the model's own defaults
     details: Mapping[str, str] = field(default_factory=dict)  # for people: `antiphon doctor`
+    problems: Sequence[str] = ()  # what the operator should know before users do; a sentence each
 
 
 class Constraint(Protocol):
@@ -116,7 +117,8 @@ class Pin:
 class Generation:
     """One job: continue `prompt` by at most `max_tokens` tokens, within `constraint`. `pins` say
     what to keep afterwards before other things; an engine does what it can. What was computed for
-    one owner is not used for another."""
+    one owner is not used for another. A job that is not over `deadline_s` seconds from now fails
+    then, waiting or running; None lets it take its time."""
 
     prompt: Sequence[int]
     sampling: SamplingParams
@@ -124,6 +126,7 @@ class Generation:
     constraint: Constraint | None = None
     pins: Sequence[Pin] = ()
     owner: str = ""
+    deadline_s: float | None = None
 
     def __post_init__(self) -> None:
         assert self.prompt, "an engine cannot continue an empty prompt"
@@ -135,8 +138,8 @@ class TokenChunk:
     """A piece of a running generation.
 
     The first chunk is empty and carries `cached`: how many prompt tokens were already computed.
-    It leaves before the prefill, so that an answer can begin with true numbers. The last chunk
-    carries `finish_reason`.
+    It leaves before the prefill, so that an answer can begin with true numbers. Another empty one
+    corrects it, should something have been lost since. The last chunk carries `finish_reason`.
     """
 
     token_ids: tuple[int, ...] = ()
@@ -156,8 +159,9 @@ class Engine(Protocol):
     def generate(self, job: Generation) -> AsyncGenerator[TokenChunk]:
         """Yield chunks; the first is empty (see `TokenChunk`).
 
-        Raises `errors.OverloadedError` when the queue is full and `errors.InternalError` when a
-        step failed. Closing the generator frees the sequence by the engine's next step.
+        Raises `errors.OverloadedError` when the queue is full, `errors.GatewayTimeoutError` when
+        the job's time is over and `errors.InternalError` when a step failed. Closing the generator
+        frees the sequence by the engine's next step.
         """
 
     def metrics(self) -> Mapping[str, int]:

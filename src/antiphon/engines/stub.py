@@ -3,7 +3,7 @@
 `antiphon serve --engine stub` runs everything of the server except a model: the same prompts
 give the same answers on every machine, in any order and beside any other requests. Time is
 virtual: one step computes a chunk of a prompt or one token and gives way to the event loop once,
-so nothing here waits for a wall clock.
+so nothing here waits for a wall clock. Only a job's deadline is real time.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
+from math import inf
 
 from antiphon.engines.base import (
     Constraint,
@@ -23,7 +24,7 @@ from antiphon.engines.base import (
     TokenChunk,
     TokenKind,
 )
-from antiphon.errors import overloaded, prompt_too_long, shutting_down
+from antiphon.errors import overloaded, prompt_too_long, shutting_down, timed_out
 
 PREFILL_TOKENS_MAX = 512  # prompt tokens that one step computes
 RECORDS_MAX = 64  # sequences remembered for `cached`, running ones included
@@ -146,12 +147,17 @@ class StubEngine:
         """See `base.Engine.generate`."""
         if len(job.prompt) >= self.info.context_len:
             raise prompt_too_long(len(job.prompt), self.info.context_len - 1)
-        await self._take_slot()
+        time_s = inf if job.deadline_s is None else job.deadline_s
+        now = asyncio.get_running_loop().time
+        until = now() + time_s
+        await self._take_slot(until, time_s)
         self._metrics["running"] += 1
         finished = False
         try:
             async with aclosing(self._run(job)) as chunks:
                 async for chunk in chunks:
+                    if chunk.cached is None and now() >= until:
+                        raise timed_out(time_s)
                     finished = chunk.finish_reason is not None
                     yield chunk
         except (GeneratorExit, asyncio.CancelledError):
@@ -161,12 +167,15 @@ class StubEngine:
             self._metrics["running"] -= 1
             self._slots.release()
 
-    async def _take_slot(self) -> None:
+    async def _take_slot(self, until: float, time_s: float) -> None:
         if self._slots.locked() and self._metrics["waiting"] >= self._waiting_max:
             raise overloaded("too many requests are waiting.")
         self._metrics["waiting"] += 1
         try:
-            await self._slots.acquire()
+            async with asyncio.timeout_at(until):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise timed_out(time_s) from None
         finally:
             self._metrics["waiting"] -= 1
         if self._closed:

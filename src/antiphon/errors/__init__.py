@@ -94,6 +94,11 @@ class InternalError(APIError):
     type = "api_error"
 
 
+class GatewayTimeoutError(APIError):
+    status = 504
+    type = "timeout_error"
+
+
 class OverloadedError(APIError):
     status = 529
     type = "overloaded_error"
@@ -162,6 +167,14 @@ def overloaded(reason: str, retry_after_s: int = 2) -> OverloadedError:
 
 def shutting_down() -> OverloadedError:
     return overloaded("the server is shutting down.", retry_after_s=5)
+
+
+def timed_out(seconds: float) -> GatewayTimeoutError:
+    """What was computed of the prompt stays cached, so a retry goes on from there."""
+    return GatewayTimeoutError(
+        f"The answer was not complete within {seconds:g} s, which is what this server gives a "
+        "request."
+    )
 
 
 def internal_error(request_id: str) -> InternalError:

@@ -1,7 +1,6 @@
 """Every string of a conversation that is a caller's, so that none can speak special tokens."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from antiphon.rendering.turns import Call, Turn
@@ -26,13 +25,11 @@ def texts(value: object) -> Iterator[str]:
                 yield from texts(inner)
 
 
-def mapped_turn(turn: Turn, change: Callable[[str], str]) -> Turn:
-    return replace(
-        turn,
-        text=change(turn.text),
-        calls=tuple(_mapped_call(call, change) for call in turn.calls),
-        result_of=_mapped_call(turn.result_of, change) if turn.result_of else None,
-    )
+def mapped_turn(turn: Turn, text: str, change: Callable[[str], str]) -> Turn:
+    """`text` instead of its own, no thoughts, and everything else changed."""
+    calls = tuple(_mapped_call(call, change) for call in turn.calls)
+    result_of = _mapped_call(turn.result_of, change) if turn.result_of else None
+    return Turn(turn.role, text, calls, result_of, said=turn.said)
 
 
 def _mapped_call(call: Call, change: Callable[[str], str]) -> Call:

@@ -28,6 +28,7 @@ CACHE_CHARS_MAX = 16 * 1024 * 1024  # text whose token ids are kept, in characte
 NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)] + [
     chr(plane + low) for plane in range(0, sys.maxunicode, 0x10000) for low in (0xFFFE, 0xFFFF)
 ]
+_NONCHARACTER = re.compile(f"[{''.join(NONCHARACTERS)}]")
 
 
 class SpecialToken(Protocol):
@@ -77,6 +78,9 @@ class PromptEncoder:
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._beginnings = {text[:n] for text in self._ids for n in range(1, len(text))}
         self._endings = {text[n:] for text in self._ids for n in range(1, len(text))}
+        # Most texts end and begin with none of these: one look instead of twenty slices.
+        self._part_ends = {part[-1] for part in self._beginnings}
+        self._part_begins = {part[0] for part in self._endings}
         self._part_len_max = max(map(len, self._ids), default=1) - 1
         self._cache: OrderedDict[tuple[str, bool], list[int]] = OrderedDict()
         self._cache_chars = 0
@@ -89,7 +93,8 @@ class PromptEncoder:
 
     def sentinels(self, texts: Iterable[str]) -> Sentinels:
         """Choose noncharacters that occur in none of `texts`."""
-        used = set().union(*(set(text).intersection(NONCHARACTERS) for text in texts))
+        others = (text for text in texts if not text.isascii())
+        used = set().union(*map(_NONCHARACTER.findall, others))
         free = [char for char in NONCHARACTERS if char not in used]
         if len(free) < 5:
             raise InvalidRequestError("messages: the text uses every noncharacter of Unicode")
@@ -106,12 +111,14 @@ class PromptEncoder:
         while self._special.search(text):  # again: cutting one may leave one that overlapped it
             text = self._special.sub(lambda m: m[0][0] + sentinels.cut + m[0][1:], text)
         body = text.rstrip()  # templates trim: the end of the text may become the one before
-        for length in range(min(self._part_len_max, len(body)), 0, -1):
+        longest = min(self._part_len_max, len(body)) if body[-1:] in self._part_ends else 0
+        for length in range(longest, 0, -1):
             if body[-length:] in self._beginnings:
                 text = body + sentinels.edge + text[len(body) :]
                 break
         body = text.lstrip()
-        for length in range(min(self._part_len_max, len(body)), 0, -1):
+        longest = min(self._part_len_max, len(body)) if body[:1] in self._part_begins else 0
+        for length in range(longest, 0, -1):
             if body[:length] in self._endings:
                 return text[: len(text) - len(body)] + sentinels.edge + body
         return text
@@ -148,6 +155,8 @@ class PromptEncoder:
     def _encode_run(self, run: str, sentinels: Sentinels, *, continues: bool) -> list[int]:
         """Text between special tokens. The edge cuts too where, without it, a special token
         would stand in the text: a tokeniser may know user-defined tokens even in plain text."""
+        if sentinels.edge not in run and sentinels.cut not in run:
+            return self._encode_plain(run, continues=continues) if run else []
         joined = run.replace(sentinels.edge, "")
         if self._special.search(joined.replace(sentinels.cut, "\0")):
             joined = run.replace(sentinels.edge, sentinels.cut)

@@ -20,6 +20,8 @@ from typing import Any
 
 TOKENS_MAX = 4_000_000  # of all answers that are kept; four bytes each
 
+_ENCODER = json.JSONEncoder(sort_keys=True)  # `json.dumps` makes one for every call
+
 type Part = tuple[Any, ...]
 """What an answer says, piece by piece: ("text", text), ("call", name, input), …"""
 
@@ -48,7 +50,7 @@ def meaning(owner: str, parts: Iterable[Part]) -> bytes:
             said.append([part[0], *map(_plain, part[1:])])
     told = [[p[0], p[1].strip()] if p[0] == "text" else p for p in said]
     kept = [part for part in told if part != ["text", ""]]
-    return blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=16).digest()
+    return blake2b(_ENCODER.encode(kept).encode(), digest_size=16).digest()
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ marks, and the tokens take their places.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import groupby
 
 from antiphon.rendering.breakpoints import Breakpoint, Marks
@@ -156,7 +155,7 @@ class Splices:
             pieces += [protect(turn.text[begin:place]), self._mark(thought)]
             begin = place
         pieces.append(protect(turn.text[begin:]))
-        return replace(mapped_turn(turn, protect), text="".join(pieces), thoughts=())
+        return mapped_turn(turn, "".join(pieces), protect)
 
     def _mark(self, what: Known | Thought) -> str:
         self._put_aside.append(what)

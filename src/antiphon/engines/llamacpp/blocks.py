@@ -1,64 +1,59 @@
-"""Computed prompts in memory, when they have left the cells: the second tier of the cache. Pure.
+"""Pieces of computed prompts that can be stored, and how they are found again. Pure.
 
-A block is what the cells of 64 tokens hold. It is found by everything up to its end and by its
+A block is what the cells of a few tokens hold. It is found by everything up to its end and by its
 owner, so a beginning that a thousand conversations share is stored once. What the bytes mean is the
 runner's business.
 """
 
 from array import array
-from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
-BLOCK_TOKENS = 64  # saving or restoring so many takes a few milliseconds
+BLOCK_TOKENS_MAX = 64
+BLOCK_BYTES_MAX = 8 << 20  # saving holds the interpreter's lock for 19 ms then
 
 type Key = bytes
 
 
-def keys_of(tokens: Sequence[int], owner: str) -> list[Key]:
-    """One for each whole block."""
-    key = blake2b(owner.encode(), digest_size=16).digest()
-    keys = []
-    for start in range(0, len(tokens) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
-        block = array("i", tokens[start : start + BLOCK_TOKENS]).tobytes()
-        key = blake2b(key + block, digest_size=16).digest()
-        keys.append(key)
-    return keys
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`tokens` behind what `parent` stands for. The last block of a prompt may be a short one."""
+
+    key: Key
+    parent: Key
+    tokens: "array[int]"
 
 
-class BlockStore:
-    """Blocks by key, `bytes_max` of them; the least recently used go first."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The first `length` tokens of a stored block."""
 
-    def __init__(self, bytes_max: int) -> None:
-        self.bytes_max = bytes_max
-        self._blocks: OrderedDict[Key, bytes] = OrderedDict()
-        self.bytes = 0
+    block: Block
+    length: int
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self._blocks
 
-    def __len__(self) -> int:
-        return len(self._blocks)
+def block_tokens(bytes_per_cell: int) -> int:
+    """How many tokens a block has, for a model whose cells are of that size."""
+    tokens = BLOCK_TOKENS_MAX
+    while tokens > 1 and tokens * bytes_per_cell > BLOCK_BYTES_MAX:
+        tokens //= 2
+    return tokens
 
-    def put(self, key: Key, data: bytes) -> None:
-        if key in self._blocks or len(data) > self.bytes_max:
-            return
-        self._blocks[key] = data
-        self.bytes += len(data)
-        while self.bytes > self.bytes_max:
-            _, dropped = self._blocks.popitem(last=False)
-            self.bytes -= len(dropped)
 
-    def get(self, key: Key) -> bytes:
-        """
-        Raises:
-            KeyError: it is not there.
-        """
-        self._blocks.move_to_end(key)
-        return self._blocks[key]
+def root_key(owner: str) -> Key:
+    """What the first block of an owner's prompts follows."""
+    return blake2b(owner.encode(), digest_size=16).digest()
 
-    def touch(self, keys: Sequence[Key]) -> None:
-        """They were wanted: the first of them last, since nothing behind it is found without it."""
-        for key in reversed(keys):
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
+
+def block_behind(parent: Key, tokens: Sequence[int]) -> Block:
+    run = array("i", tokens)
+    return Block(blake2b(parent + run.tobytes(), digest_size=16).digest(), parent, run)
+
+
+def extend(chain: list[Block], tokens: Sequence[int], owner: str, size: int) -> None:
+    """Append the whole blocks of `tokens` that `chain` lacks; it holds those in front of them.
+    Modifies `chain`."""
+    for start in range(len(chain) * size, len(tokens) - size + 1, size):
+        parent = chain[-1].key if chain else root_key(owner)
+        chain.append(block_behind(parent, tokens[start : start + size]))

@@ -9,61 +9,49 @@ left, are messages in the inbox and seen at the top of the next step:
 import asyncio
 import atexit
 import logging
-import secrets
 import threading
 import time
 import traceback
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from antiphon.engines.base import (
-    Constraint,
     EngineInfo,
     FinishReason,
     Generation,
     TokenChunk,
 )
 from antiphon.engines.llamacpp import loading
-from antiphon.engines.llamacpp.blocks import BlockStore
-from antiphon.engines.llamacpp.inbox import Cancel, Close, Submit
-from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.disk import BlockFiles
+from antiphon.engines.llamacpp.drawing import Drawing
+from antiphon.engines.llamacpp.inbox import Cancel, Close, Submit, Wake
+from antiphon.engines.llamacpp.model_runner import BATCH_TOKENS, ModelRunner
 from antiphon.engines.llamacpp.outbox import Failure, Outbox, Outlet
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
-from antiphon.engines.llamacpp.sampler import TEMPERATURE_MIN, chain, masked, redraw, seed_of
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence
-from antiphon.engines.llamacpp.step import Progress, Step
+from antiphon.engines.llamacpp.step import Progress, Restore, Save, Step
+from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.errors import (
-    ConstraintError,
     engine_step_failed,
     overloaded,
     prompt_too_long,
     shutting_down,
+    timed_out,
 )
 
-FORCED_AT_ONCE = 64  # forced tokens that join one step; the rest joins the next
-REDRAWS_MAX = 8  # before the whole mask is computed
+SAVING_S = 5.0  # for what has not left the cells yet, when the engine closes and has a disk
+POLL_S = 0.02
 STEP_S = 0.2  # how long a step should take at most
 STUCK_S = 120  # after so long a step is taken to be one that never ends
 WAITING_MAX = 1024  # jobs beside those in slots; more are refused as overloaded
 
 log = logging.getLogger("antiphon.engine")
-
-
-@dataclass(slots=True)
-class _Job:
-    """What the engine's thread keeps for a sequence until it ends."""
-
-    outlet: Outlet
-    constraint: Constraint | None = None
-    seed: int = 0
-    sampler: Any = None  # from admission on; keeps its random state through a pause
-    failed: bool = False  # its constraint cannot go on
 
 
 class LlamaEngine:
@@ -79,22 +67,28 @@ class LlamaEngine:
         sequence_ids: int,
         waiting_max: int = WAITING_MAX,
         step_s: float = STEP_S,
-        ram_bytes: int = 0,
+        tiers: Tiers | None = None,
+        files: BlockFiles | None = None,
+        idle_cells: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.info = info
         self._runner = runner
         self._cells, self._sequence_ids = cells, sequence_ids
         self._jobs_max = info.slots + waiting_max
-        self._inbox: SimpleQueue[Submit | Cancel | Close] = SimpleQueue()
+        self._inbox: SimpleQueue[Submit | Cancel | Wake | Close] = SimpleQueue()
         self._submitting = threading.Lock()  # nothing enters the inbox behind Close
         self._closed = False
         self._num_jobs = 0
         # From here on only the engine's thread touches these, and replaces the snapshot.
-        self._jobs: dict[Sequence, _Job] = {}
+        self._jobs: dict[Sequence, Drawing] = {}
         self._outbox = Outbox()
         self._pace = Pace(step_s)
-        self._blocks = BlockStore(ram_bytes)
+        self._tiers = Tiers(block_tokens=1, ram_bytes_max=0) if tiers is None else tiers
+        self._files = files
+        if files is not None:
+            files.on_drained = lambda: self._inbox.put(Wake())
+        self._idle_cells = idle_cells
         self._num_steps = self._num_failures = 0
         self._step_began: float | None = None  # while one is computed
         self._scheduler = self._new_scheduler()
@@ -113,19 +107,26 @@ class LlamaEngine:
         context: int | None = None,
         threads: int | None = None,
         gpu_layers: int | None = None,
+        batch: int = BATCH_TOKENS,
         waiting_max: int = WAITING_MAX,
         step_s: float = STEP_S,
         ram_bytes: int | None = None,
+        disk_folder: Path | None = None,
+        disk_bytes: int | None = None,
     ) -> "LlamaEngine":
         """Load a chat model in GGUF form. Takes as long as reading the file does.
 
         `context` is how many tokens all sequences share, and the longest single one as far as
         the model was trained for it; None takes what was trained, or what fits into memory.
+        `batch`: tokens of a prompt that are computed together; more take more memory.
         `step_s`: prompts are computed in pieces that take so long at most, in seconds.
         `ram_bytes`: for prompts that have left the cells; None is a quarter of what is free.
+        `disk_folder`: where they outlive the process, in `disk_bytes`; None is a tenth of what is
+        free there, and 32 GiB at most.
 
         Raises:
-            StartupError: no such file, damaged, not loadable, or too little memory.
+            StartupError: no such file, damaged, not loadable, or too little memory; the folder
+                cannot be used.
         """
         loaded = loading.load(
             path,
@@ -133,7 +134,12 @@ class LlamaEngine:
             context=context,
             threads=threads,
             gpu_layers=gpu_layers,
+            batch=batch,
+            step_s=step_s,
+            waiting_max=waiting_max,
             ram_bytes=ram_bytes,
+            disk_folder=disk_folder,
+            disk_bytes=disk_bytes,
         )
         return cls(
             loaded.runner,
@@ -143,7 +149,9 @@ class LlamaEngine:
             sequence_ids=loaded.sequence_ids,
             waiting_max=waiting_max,
             step_s=step_s,
-            ram_bytes=loaded.ram_bytes,
+            tiers=loaded.tiers,
+            files=loaded.files,
+            idle_cells=loaded.idle_cells,
         )
 
     def metrics(self) -> Mapping[str, int]:
@@ -174,6 +182,8 @@ class LlamaEngine:
             sampling=job.sampling,
             pins=[Deadline(pin.length, now + pin.seconds) for pin in job.pins],
             owner=job.owner,
+            submitted=now,
+            time_s=inf if job.deadline_s is None else job.deadline_s,
         )
         self._submit(Submit(sequence, outlet, job.constraint))
         try:
@@ -215,10 +225,11 @@ class LlamaEngine:
     def _run(self) -> None:
         try:
             while self._drain():
-                if self._scheduler.has_work or self._scheduler.has_to_save:
+                if self._scheduler.has_work or self._scheduler.has_chores:
                     self._step_began = time.monotonic()
                     self._step()
                     self._step_began = None
+                self._tiers.write_waiting()
                 self._flush()
         finally:
             with self._submitting:
@@ -229,12 +240,15 @@ class LlamaEngine:
             for job in self._jobs.values():
                 self._end(job, Failure(shutting_down()))
             self._flush()
+            if self._files is not None:
+                self._save_all()
+                self._files.close()
             self._runner.close()
 
     def _drain(self) -> bool:
         """Take in what has happened outside; wait for something when there is nothing to do.
         False when the engine closes."""
-        wait = not (self._scheduler.has_work or self._scheduler.has_to_save)
+        wait = not (self._scheduler.has_work or self._scheduler.has_chores)
         while True:
             try:
                 message = self._inbox.get(block=wait)
@@ -243,20 +257,21 @@ class LlamaEngine:
             wait = False
             match message:
                 case Submit(sequence, outlet, constraint):
-                    self._jobs[sequence] = _Job(outlet, constraint)
+                    self._jobs[sequence] = Drawing(outlet, constraint)
                     self._scheduler.submit(sequence)
                 case Cancel(sequence):
                     if (job := self._jobs.pop(sequence, None)) is not None:
                         self._scheduler.cancel(sequence)
                         self._end(job, None)
+                case Wake():
+                    pass
                 case Close():
                     return False
 
     def _step(self) -> None:
         computing = None
         try:
-            step = self._scheduler.schedule(time.monotonic())
-            self._runner.apply(step.operations, self._blocks)
+            step = self._prepare()
             computing = step
             self._admit(step)
             drawn = self._compute(step)
@@ -274,14 +289,39 @@ class LlamaEngine:
             self._recover(computing)
         self._num_steps += 1
 
+    def _prepare(self) -> Step:
+        """What the next step computes, with the cache as it needs it."""
+        began = time.monotonic()
+        step = self._scheduler.schedule(began)
+        for sequence in step.late:
+            self._end(self._jobs.pop(sequence), Failure(timed_out(sequence.time_s)))
+        self._runner.apply(step.operations, self._tiers)
+        blocks = sum(isinstance(operation, Save | Restore) for operation in step.operations)
+        self._pace.observe_blocks(blocks, time.monotonic() - began)
+        return step
+
+    def _save_all(self) -> None:
+        """What is still in the cells goes to the disk, as far as there is time for it."""
+        until = time.monotonic() + SAVING_S
+        try:
+            self._scheduler.stop()
+            while time.monotonic() < until and (saves := self._scheduler.last_saves()):
+                self._runner.apply(saves, self._tiers)
+            while time.monotonic() < until and self._tiers.num_unwritten:
+                self._tiers.write_waiting()
+                time.sleep(POLL_S)
+        except Exception as error:
+            log.error("what was computed last is not on disk: %r", error)
+
     def _admit(self, step: Step) -> None:
         """Tell those who were admitted how much of their prompt is cached, before the prefill."""
         for sequence in step.admitted:
             job = self._jobs[sequence]
-            given = sequence.sampling.seed
-            job.seed = secrets.randbits(32) if given is None else given
-            job.sampler = self._runner.new_sampler(chain(sequence.sampling, any_seed=job.seed))
+            job.begin(sequence, self._runner)
             self._outbox.put(job.outlet, TokenChunk(cached=sequence.cached))
+        for sequence in step.corrected:
+            if (job_corrected := self._jobs.get(sequence)) is not None:
+                self._outbox.put(job_corrected.outlet, TokenChunk(cached=sequence.cached))
         if step.admitted:
             self._flush()
 
@@ -291,57 +331,13 @@ class LlamaEngine:
             return []
         began = time.monotonic()
         rows = self._runner.decode(step.chunks)
-        tokens = sum(len(chunk.tokens) for chunk in step.chunks)
-        self._pace.observe(tokens, time.monotonic() - began)
+        self._pace.observe([len(chunk.tokens) for chunk in step.chunks], time.monotonic() - began)
         drawing = [chunk.sequence for chunk in step.chunks if chunk.draws]
-        return [self._draw(sequence, row) for sequence, row in zip(drawing, rows, strict=True)]
-
-    def _draw(self, sequence: Sequence, row: int) -> list[int]:
-        """One token, and those that the constraint forces behind it."""
-        job = self._jobs[sequence]
-        token = self._runner.draw(job.sampler, row)
-        constraint = job.constraint
-        if constraint is None:
-            return [token]
-        try:
-            if not constraint.allows(token):
-                token = self._redraw(sequence, job, constraint, token, row)
-            constraint.advance([token])
-            return [token, *self._forced(constraint, token)]
-        except ConstraintError as error:
-            log.error("a grammar cannot go on: %s", error)
-            job.failed = True
-            return [token]
-
-    def _forced(self, constraint: Constraint, last: int) -> list[int]:
-        """What must follow a token, the end of the answer included."""
-        forced: list[int] = []
-        while last not in self.info.end_of_generation and len(forced) < FORCED_AT_ONCE:
-            more = constraint.forced()[: FORCED_AT_ONCE - len(forced)]
-            if not more:
-                break
-            constraint.advance(more)
-            forced += more
-            last = more[-1]
-        return forced
-
-    def _redraw(
-        self, sequence: Sequence, job: _Job, constraint: Constraint, first: int, row: int
-    ) -> int:
-        """Draw again within the constraint, as `sampler.redraw` explains."""
-        params, place = sequence.sampling, len(sequence.tokens)
-        rejected = [first]
-        while params.temperature >= TEMPERATURE_MIN and len(rejected) <= REDRAWS_MAX:
-            seed = seed_of(job.seed, place, len(rejected))
-            token = self._runner.draw_once(redraw(params, rejected, seed), row)
-            if constraint.allows(token):
-                return token
-            if token in rejected:  # nothing else is left of the support
-                break
-            rejected.append(token)
-        seed = seed_of(job.seed, place, 0)
-        allowed = constraint.allowed()
-        return self._runner.draw_once(masked(params, allowed, self.info.vocab_size, seed), row)
+        ends = self.info.end_of_generation
+        return [
+            self._jobs[sequence].draw(sequence, row, self._runner, ends)
+            for sequence, row in zip(drawing, rows, strict=True)
+        ]
 
     def _hand_out(self, progress: Progress) -> None:
         job = self._jobs[progress.sequence]
@@ -357,11 +353,10 @@ class LlamaEngine:
             del self._jobs[progress.sequence]
             self._end(job, chunk)
 
-    def _end(self, job: _Job, last: TokenChunk | Failure | None) -> None:
+    def _end(self, job: Drawing, last: TokenChunk | Failure | None) -> None:
         if last is not None:
             self._outbox.put(job.outlet, last)
-        if job.sampler is not None:
-            job.sampler.close()
+        job.close()
 
     def _recover(self, computing: Step | None) -> None:
         """After a failed step. While it was computed, its own sequences are lost and all others
@@ -387,7 +382,9 @@ class LlamaEngine:
             end_of_generation=self.info.end_of_generation,
             cuttable=self._runner.cuttable,
             pace=self._pace,
-            blocks=self._blocks if self._blocks.bytes_max else None,
+            tiers=self._tiers,
+            idle_cells=self._idle_cells,
+            batch=self._runner.batch,
         )
 
     def _flush(self) -> None:
@@ -405,8 +402,10 @@ class LlamaEngine:
             "pinned": len(scheduler.pins),
             "cells_used": scheduler.cache.cells,
             "cells_total": scheduler.cells,
-            "ram_bytes_used": self._blocks.bytes,
-            "ram_bytes_total": self._blocks.bytes_max,
+            "ram_bytes_used": self._tiers.ram_bytes,
+            "ram_bytes_total": self._tiers.ram_bytes_max,
+            "disk_bytes_used": self._tiers.disk_bytes,
+            "disk_bytes_total": self._tiers.disk_bytes_max,
             "steps": self._num_steps,
             "failed_steps": self._num_failures,
             **asdict(scheduler.counters),

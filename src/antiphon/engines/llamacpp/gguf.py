@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ MAGIC = b"GGUF"
 VOCABULARY = "tokenizer.ggml.tokens"
 LAYERS_MAX = 512  # llama.cpp's LLAMA_MAX_LAYERS
 ARRAY_ITEMS_MAX = 4096  # longer arrays (vocabularies, merges) are skipped, only their length kept
+SAMPLES, SAMPLE_BYTES = 512, 4096  # of the weights, for the fingerprint
 STRING, ARRAY = 8, 9
 SCALARS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q",
@@ -71,6 +73,10 @@ class ModelFile:
         return self._number("block_count") or 0
 
     @property
+    def num_heads(self) -> int:
+        return self._number("attention.head_count") or 0
+
+    @property
     def bytes_per_cell(self) -> int:
         """Keys and values of one token in 16 bits, all layers. Models that keep less for some of
         their layers (sliding windows, recurrent states) are overestimated, never under."""
@@ -101,6 +107,21 @@ class SkippedArray:
     """An array that is too long to keep."""
 
     length: int
+
+
+def fingerprint(file: ModelFile, *more: str) -> str:
+    """Tells models apart that compute something else, and `more` that the caller knows: over what
+    shapes the computation, and samples of the weights of all parts."""
+    shape = sorted((k, repr(v)) for k, v in file.metadata.items() if not k.startswith("tokenizer."))
+    digest = blake2b(repr((shape, more)).encode(), digest_size=16)
+    for path in [file.path, *_other_parts(file.path, file.metadata.get("split.count", 1))]:
+        size = path.stat().st_size
+        digest.update(str(size).encode())
+        with path.open("rb") as part:
+            for number in range(SAMPLES):
+                part.seek(size * number // SAMPLES)
+                digest.update(part.read(SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def read(path: Path) -> ModelFile:

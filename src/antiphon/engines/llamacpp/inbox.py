@@ -20,5 +20,10 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """There may be something to do: the disk takes more again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     pass

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.engines.base import EngineInfo
-from antiphon.engines.llamacpp import gguf, memory, model_runner
-from antiphon.engines.llamacpp.model_runner import UBATCH_TOKENS, ModelRunner
+from antiphon.engines.llamacpp import budgets, gguf, memory, model_runner, storing
+from antiphon.engines.llamacpp.disk import BlockFiles
+from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.sampler import model_defaults
+from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.errors import StartupError
 
-RAM_SHARE = 0.25  # of the memory that is free, for prompts that have left the cells
 SEQUENCE_IDS_MAX = 255  # llama.cpp's LLAMA_MAX_SEQ, less one for the runner
 ALL_LAYERS = -1
+NO_FLASH_ATTENTION = (
+    "This model cannot use flash attention: a prompt in a long context takes about ten times as"
+    " long as it would with it."
+)
 
 log = logging.getLogger("antiphon.engine")
 
@@ -26,7 +31,9 @@ class Loaded:
     info: EngineInfo
     cells: int
     sequence_ids: int
-    ram_bytes: int  # for prompts that have left the cells
+    tiers: Tiers  # for prompts that have left the cells
+    files: BlockFiles | None  # where these are on disk
+    idle_cells: int
 
 
 def load(
@@ -36,7 +43,12 @@ def load(
     context: int | None,
     threads: int | None,
     gpu_layers: int | None,
+    batch: int,
+    step_s: float,
+    waiting_max: int,
     ram_bytes: int | None,
+    disk_folder: Path | None = None,
+    disk_bytes: int | None = None,
 ) -> Loaded:
     """See `LlamaEngine.load`."""
     if not 0 < slots < SEQUENCE_IDS_MAX:
@@ -44,13 +56,15 @@ def load(
     if context is not None and context < 2:
         raise StartupError(f"A context of {context} tokens has no room for an answer.")
     file = gguf.read(path)
+    scratch = _scratch_bytes(file, batch)
     on_gpu = gpu_layers != 0 and model_runner.has_gpu()
     plan = memory.plan_context(
         file,
         context,
         memory.available_bytes(),
         slots=slots,
-        scratch=_scratch_bytes(file),
+        scratch=scratch,
+        batch=batch,
         on_gpu=on_gpu,
     )
     threads_small = threads or 1  # who asks for a number of threads gets it in every step
@@ -64,37 +78,44 @@ def load(
         sequence_ids=sequence_ids,
         threads=threads,
         threads_small=threads_small,
+        batch=batch,
     )
-    if not runner.cuttable:
-        ram_bytes = 0  # prompts cannot be put together from blocks
-    elif ram_bytes is None:
-        ram_bytes = int(memory.available_bytes() * RAM_SHARE)
+    files = None if disk_folder is None else storing.block_files(file, runner, disk_folder)
+    tiers = storing.tiers(file, runner, ram_bytes, files, disk_bytes)
+    idle_cells = storing.idle_cells(file, plan.cells)
     tokenizer = LlamaTokenizer(runner.vocabulary)
     details = {
         "model": f"{file.name} ({file.architecture}, {file.size / (1 << 20):,.0f} MiB)",
         "context": plan.reason,
-        "cells": f"{plan.cells}, {file.bytes_per_cell:,} bytes each",
-        "in memory": _in_memory(ram_bytes, file.bytes_per_cell),
-        "chat template": "from the model file",
+        **budgets.rows(
+            file,
+            plan,
+            slots=slots,
+            batch=batch,
+            scratch=scratch,
+            step_s=step_s,
+            waiting_max=waiting_max,
+        ),
+        **storing.rows(tiers, idle_cells, file.bytes_per_cell),
+        **_details(file, runner, threads, threads_small),
+    }
+    log.info("context: %s", plan.reason)
+    info = _info(file, runner, tokenizer, plan.context_len, slots, details)
+    return Loaded(runner, tokenizer, info, plan.cells, sequence_ids, tiers, files, idle_cells)
+
+
+def _details(
+    file: gguf.ModelFile, runner: ModelRunner, threads: int, threads_small: int
+) -> dict[str, str]:
+    bare = "none in the model file; a common one is used instead"
+    layers = {ALL_LAYERS: "all", 0: "none"}
+    return {
+        "chat template": "from the model file" if file.chat_template else bare,
         "flash attention": "on" if runner.flash_attention else "off: this model cannot use it",
-        "gpu layers": "all" if runner.gpu_layers == ALL_LAYERS else str(runner.gpu_layers),
+        "gpu layers": layers.get(runner.gpu_layers, str(runner.gpu_layers)),
         "threads": str(threads) if threads == threads_small else f"{threads}, 1 for small steps",
         **model_runner.system_details(),
     }
-    if not on_gpu:
-        details["gpu layers"] = "none"
-    if file.chat_template is None:
-        details["chat template"] = "none in the model file; a common one is used instead"
-    log.info("context: %s", plan.reason)
-    info = _info(file, runner, tokenizer, plan.context_len, slots, details)
-    return Loaded(runner, tokenizer, info, plan.cells, sequence_ids, ram_bytes)
-
-
-def _in_memory(ram_bytes: int, bytes_per_cell: int) -> str:
-    if not ram_bytes:
-        return "nothing: what leaves the cells is computed again"
-    tokens = ram_bytes // bytes_per_cell
-    return f"{ram_bytes >> 20:,} MiB, {tokens:,} tokens of prompts that have left the cells"
 
 
 def default_threads(root: Path = Path("/")) -> int:
@@ -142,6 +163,7 @@ def _info(
         chat_template=file.chat_template,
         sampling=model_defaults(file.metadata),
         details=details,
+        problems=() if runner.flash_attention else (NO_FLASH_ATTENTION,),
     )
 
 
@@ -160,6 +182,6 @@ def _load_weights(file: gguf.ModelFile, gpu_layers: int | None, *, on_gpu: bool)
     return ModelRunner(file.path, gpu_layers=0, name=file.name)
 
 
-def _scratch_bytes(file: gguf.ModelFile) -> int:
+def _scratch_bytes(file: gguf.ModelFile, batch: int) -> int:
     """Logits of one row a sequence id, twice, and a dozen activations of one batch, in 32 bits."""
-    return 4 * (2 * SEQUENCE_IDS_MAX * file.vocab_size + 12 * UBATCH_TOKENS * file.widest)
+    return 4 * (2 * SEQUENCE_IDS_MAX * file.vocab_size + 12 * batch * file.widest)

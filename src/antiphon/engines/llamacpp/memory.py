@@ -15,7 +15,7 @@ RESERVE_BYTES = 256 << 20  # for Python, the server and everything else
 AUTOMATIC_SHARE = 0.75  # of the room for cells, when nobody asked for all of it
 CELLS_COMFORTABLE = 16_384  # that several short contexts may take together
 CELLS_MULTIPLE = 256  # llama.cpp rounds a cache up to this
-MASK_BYTES_PER_CELL = 2048  # the attention mask of one prefill batch, 16 and 32 bits
+MASK_BYTES = 4  # of the attention mask, for each cell and each row that is computed with others
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,15 @@ def plan_context(
     *,
     slots: int,
     scratch: int,
+    batch: int = 512,
     on_gpu: bool = False,
 ) -> ContextPlan:
     """The trained context or what fits, whichever is less; or exactly what the operator `wanted`.
 
     All slots share the cells. Where the trained context is short and memory plentiful, there are
     more cells than one sequence can use, so that the slots do not get in each other's way.
-    `available` and `scratch` (memory for computing) are bytes. With the layers `on_gpu` the
+    `available` and `scratch` (memory for computing) are bytes, `batch` is how many rows are
+    computed together. With the layers `on_gpu` the
     weights need no memory of the host worth counting, and the driver has the last word.
 
     Raises:
@@ -49,15 +51,16 @@ def plan_context(
     fixed = scratch + RESERVE_BYTES + (0 if on_gpu else model.size)
     trained = model.context_trained or CONTEXT_UNKNOWN
     room = max(0, available - fixed)
-    fits = room // (model.bytes_per_cell + MASK_BYTES_PER_CELL)
+    bytes_per_cell = model.bytes_per_cell + MASK_BYTES * batch
+    fits = room // bytes_per_cell
     if wanted is not None:
         if wanted > fits:
-            raise _too_little(model, wanted, fixed, available)
+            raise _too_little(model, wanted, fixed + wanted * bytes_per_cell, available)
         longest = min(wanted, trained)
         return ContextPlan(_rounded_up(wanted), longest, f"{longest} of {trained} trained, as set")
     least = min(trained, CONTEXT_MIN)
     if fits < least:
-        raise _too_little(model, least, fixed, available)
+        raise _too_little(model, least, fixed + least * bytes_per_cell, available)
     fits = max(least, int(fits * AUTOMATIC_SHARE))
     if trained <= fits:
         cells = max(trained, min(slots * trained, CELLS_COMFORTABLE, fits // 4))
@@ -126,8 +129,7 @@ def _rounded_up(cells: int) -> int:
     return -(-cells // CELLS_MULTIPLE) * CELLS_MULTIPLE
 
 
-def _too_little(model: ModelFile, context: int, fixed: int, available: int) -> StartupError:
-    needed = fixed + context * (model.bytes_per_cell + MASK_BYTES_PER_CELL)
+def _too_little(model: ModelFile, context: int, needed: int, available: int) -> StartupError:
     return StartupError(
         f"The model '{model.name}' needs {_size(needed)} of memory for a context of {context}"
         f" tokens, but only {_size(available)} are free; use a smaller --context or a smaller"

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.engines.base import TokenKind
-from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore
 from antiphon.engines.llamacpp.sampler import Link
 from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save
+from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.errors import StartupError
 
-BATCH_TOKENS_MAX = 2048  # rows of one decode call
-UBATCH_TOKENS = 512  # rows that are computed together
+ROWS_MAX = 2048  # of one decode call, unless more are computed together
+BATCH_TOKENS = 512  # rows that are computed together, unless the operator says otherwise
 # A step of less work than this, in bytes of weights times rows, is done by one thread: it takes
 # 10 ms at most, and several threads wait for each other hundreds of times in it. Beside one busy
 # process on two cores, the built-in model (6 MiB) answers at 1,700 tokens/s with one thread and at
@@ -93,14 +93,22 @@ def has_gpu() -> bool:
     return bool(offload) and any(device["type"] in ("GPU", "iGPU") for device in devices())
 
 
-def system_details() -> dict[str, str]:
-    """For people: versions, devices, the instructions of the processor that are used."""
+def version() -> str:
+    """Of the binding and of what it binds."""
     import cyllama
 
+    return f"{binding().llama_version()} (cyllama {cyllama.__version__})"
+
+
+def system_details() -> dict[str, str]:
+    """For people: versions, devices, the instructions of the processor that are used."""
     return {
-        "llama.cpp": f"{binding().llama_version()} (cyllama {cyllama.__version__})",
+        "llama.cpp": version(),
         "devices": ", ".join(f"{d['name']}: {d['description'].strip()}" for d in devices()),
-        "system": str(binding().llama_print_system_info()).strip(" |"),
+        "system": str(binding().llama_print_system_info())
+        .replace(" = 1 |", ",")
+        .replace(" :", ":")
+        .strip(" ,|"),
     }
 
 
@@ -177,10 +185,16 @@ class ModelRunner:
         self._suppressed = self.vocabulary.never_drawn()
 
     def open(
-        self, *, cells: int, sequence_ids: int, threads: int, threads_small: int | None = None
+        self,
+        *,
+        cells: int,
+        sequence_ids: int,
+        threads: int,
+        threads_small: int | None = None,
+        batch: int = BATCH_TOKENS,
     ) -> None:
         """Make the context: the cache and scratch memory. `threads_small`, if it differs, is the
-        number of threads for small steps.
+        number of threads for small steps. `batch` rows are computed together.
 
         Raises:
             StartupError: llama.cpp cannot.
@@ -190,7 +204,7 @@ class ModelRunner:
         params.n_ctx = cells
         params.n_seq_max = sequence_ids + 1  # and one to save and restore through
         self._scratch = sequence_ids
-        params.n_batch, params.n_ubatch = BATCH_TOKENS_MAX, UBATCH_TOKENS
+        params.n_batch, params.n_ubatch = max(ROWS_MAX, batch), batch
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # one pool of cells for all, prefixes shared
         params.flash_attn_type = 1  # without: 36 s instead of 3.6 for a prefill beside 30k cells
@@ -207,12 +221,13 @@ class ModelRunner:
         assert self._context.n_ctx >= cells
         self.flash_attention = native_log.contains("flash_attn = enabled")
         self._context.install_cancel_callback()
-        self._batch = binding().LlamaBatch(n_tokens=BATCH_TOKENS_MAX, embd=0, n_seq_max=1)
+        self._batch = binding().LlamaBatch(n_tokens=params.n_batch, embd=0, n_seq_max=1)
+        self.batch = batch
         self._lengths = [0] * sequence_ids
         self._threads, self._threads_small = threads, threads_small or threads
         self._threads_now = threads
 
-    def apply(self, operations: Iterable[Operation], blocks: BlockStore) -> None:
+    def apply(self, operations: Iterable[Operation], tiers: Tiers) -> None:
         """Copy and remove sequences in the cache, save and restore blocks."""
         for operation in operations:
             match operation:
@@ -220,14 +235,18 @@ class ModelRunner:
                     self.copy(source, target, length)
                 case Remove(seq_id):
                     self.remove(seq_id)
-                case Save(seq_id, start, key):
-                    blocks.put(key, self.save(seq_id, start, start + BLOCK_TOKENS))
-                case Restore(seq_id, start, key):
-                    self.restore(seq_id, start, start + BLOCK_TOKENS, blocks.get(key))
+                case Save(seq_id, start, block):
+                    tiers.put(block, self.save(seq_id, start, start + len(block.tokens)))
+                case Restore(seq_id, start, length, data):
+                    self.restore(seq_id, start, start + length, data)
 
     def save(self, seq_id: int, start: int, end: int) -> bytes:
-        """What the cells of a sequence hold from `start` to `end`."""
+        """What the cells of a sequence hold from `start` to `end`; that is all of it, where a
+        state cannot be cut."""
         assert 0 <= start < end <= self._lengths[seq_id]
+        if not self.cuttable:
+            assert (start, end) == (0, self._lengths[seq_id])
+            return bytes(self._context.get_state_seq_data(seq_id))
         self._context.memory_seq_cp(seq_id, self._scratch, start, end)
         try:
             return bytes(self._context.get_state_seq_data(self._scratch))
@@ -235,12 +254,20 @@ class ModelRunner:
             self._context.memory_seq_rm(self._scratch, -1, -1)
 
     def restore(self, seq_id: int, start: int, end: int, data: bytes) -> None:
-        """Put back what `save` returned, behind a sequence that ends at `start`. Takes cells."""
+        """Put back what `save` returned, or what it begins with, behind a sequence that ends at
+        `start`. Takes cells, for a moment those of all that was saved."""
         assert self._lengths[seq_id] == start
+        if not self.cuttable:
+            assert start == 0, "such a state is a whole one"
+            self._context.set_state_seq_data(data, seq_id)
+            last = self._context.memory_seq_pos_max(seq_id)
+            assert last == end - 1, "there is no room for a state, or it is another one"
+            self._lengths[seq_id] = end
+            return
         try:
             self._context.set_state_seq_data(data, self._scratch)
             last = self._context.memory_seq_pos_max(self._scratch)
-            assert last == end - 1, "there is no room for a block, or it is another one"
+            assert last >= end - 1, "there is no room for a block, or it is another one"
             self._context.memory_seq_cp(self._scratch, seq_id, start, end)
         finally:
             self._context.memory_seq_rm(self._scratch, -1, -1)

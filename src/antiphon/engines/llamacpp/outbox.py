@@ -37,7 +37,7 @@ class Outlet:
             self._error = item.error
         else:
             self._tokens += item.token_ids
-            self._finish_reason = item.finish_reason
+            self._finish_reason = item.finish_reason or self._finish_reason
             if item.cached is not None:
                 self._cached = item.cached
         self.ended = self._error is not None or self._finish_reason is not None

@@ -1,12 +1,18 @@
-"""How many prompt tokens a step may take, so that nobody who waits for a token waits long. Pure.
+"""How much a step may take on, so that nobody who waits for a token waits long. Pure.
 
-What a token costs is learned from the steps themselves: it depends on the model, the machine, what
-else runs there, and the length of the context.
+What a prompt token costs, and what a block costs that leaves the cells or comes back, is learned
+from the steps themselves: it depends on the model, the machine, what else runs there, and the
+length of the context.
 """
+
+from collections.abc import Sequence
 
 FIRST_TOKENS = 64  # of the first step, of which nothing is known yet
 TOKENS_MIN = 8  # of every step: a prompt always goes on
 LATEST_SHARE = 0.3  # of the last step in the average
+FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
+BLOCKS_MAX = 64  # of a step
+SAVING_SHARE = 0.1  # of the time of those who decode, for saving beside them
 
 
 class Pace:
@@ -16,6 +22,8 @@ class Pace:
         assert step_s > 0
         self._step_s = step_s
         self._token_s: float | None = None
+        self._block_s: float | None = None
+        self._saving_s = 0.0  # that may be taken from those who decode
 
     def tokens(self, most: int) -> int:
         """Prompt tokens for the next step, `most` at most."""
@@ -28,10 +36,33 @@ class Pace:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""
         return 0 if self._token_s is None else int(seconds / self._token_s)
 
-    def observe(self, tokens: int, seconds: float) -> None:
-        """A step computed `tokens` in `seconds`. Steps of a few tokens say little about prompts."""
-        if tokens < TOKENS_MIN or seconds <= 0:
-            return
-        latest = seconds / tokens
-        before = latest if self._token_s is None else self._token_s
-        self._token_s = before + LATEST_SHARE * (latest - before)
+    def blocks(self, share: float = 1.0) -> int:
+        """Blocks that a share of a step is enough for; at least one, so that all goes on."""
+        if self._block_s is None:
+            return FIRST_BLOCKS
+        return max(1, min(BLOCKS_MAX, int(share * self._step_s / self._block_s)))
+
+    def blocks_beside(self) -> int:
+        """Blocks that may be saved beside those who decode: often none, and one every few steps.
+        Modifies what is left for the next steps."""
+        block_s = self._step_s if self._block_s is None else self._block_s
+        if self._saving_s < block_s:
+            return 0
+        self._saving_s = 0.0
+        return 1
+
+    def observe(self, lengths: Sequence[int], seconds: float) -> None:
+        """A step computed so many tokens of each sequence in `seconds`. Steps of a few tokens each
+        say little about prompts: reading the weights is most of what they cost, however many."""
+        self._saving_s += SAVING_SHARE * seconds
+        if max(lengths, default=0) >= TOKENS_MIN and seconds > 0:
+            self._token_s = _average(self._token_s, seconds / sum(lengths))
+
+    def observe_blocks(self, blocks: int, seconds: float) -> None:
+        """So many were saved or brought back in `seconds`."""
+        if blocks and seconds > 0:
+            self._block_s = _average(self._block_s, seconds / blocks)
+
+
+def _average(before: float | None, latest: float) -> float:
+    return latest if before is None else before + LATEST_SHARE * (latest - before)

@@ -5,7 +5,7 @@ take a part of the cache only, and they give way when a running sequence could n
 what nobody computes at the moment is worth less than what somebody waits for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from antiphon.engines.llamacpp.radix_cache import RadixCache
@@ -28,6 +28,9 @@ class Pins:
 
     def __contains__(self, seq_id: object) -> bool:
         return seq_id in self._held
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._held)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -58,8 +61,12 @@ class Pins:
     def add(self, seq_id: int, pin: Deadline, owner: str) -> None:
         self._held[seq_id], self._owner[seq_id] = pin, owner
 
-    def first_to_end(self) -> int | None:
-        return min(self._held, key=lambda seq_id: self._held[seq_id].until, default=None)
+    def until(self, seq_id: int) -> float | None:
+        return self._held[seq_id].until if seq_id in self._held else None
+
+    def first_to_end(self, but: int | None = None) -> int | None:
+        held = (seq_id for seq_id in self._held if seq_id != but)
+        return min(held, key=lambda seq_id: self._held[seq_id].until, default=None)
 
     def expire(self, now: float) -> None:
         """What has ended is a retired sequence like others."""

@@ -9,12 +9,18 @@ begins must not tell one of them what another has said.
 
 Nothing reports how many cells are in use (the binding does not), so this count is the truth that
 admission lives by. Running sequences are locked and cannot be evicted; all others are retired.
+
+Which retired sequence goes first: the one that was unused for longest, where what its cells would
+cost to be had again counts as later uses. So what is dear stays longer than what is cheap, but not
+for ever.
 """
 
 from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
+
+DEPTH_TOKENS = 4096  # of context cost about as much as a token itself
 
 
 class Match(NamedTuple):
@@ -158,15 +164,26 @@ class RadixCache:
             elif len(node.children) == 1 and node.children[0].holders == node.holders:
                 self._join(node)
 
-    def evict(self, keep: Container[int] = ()) -> int | None:
-        """Drop the retired sequence that was unused for longest, if it is not in `keep`; return
-        its id, None if there is none. Modifies as `drop` does."""
+    def by_last_use(self) -> list[int]:
+        """Retired ids, the one that was unused for longest first. Modifies nothing."""
+        return sorted(self._last_used, key=self._last_used.__getitem__)
+
+    def evict(
+        self, keep: Container[int] = (), factor: Callable[[int], float] = lambda _: 1.0
+    ) -> int | None:
+        """Drop the retired sequence that is worth least, if it is not in `keep`; return its id,
+        None if there is none. `factor` says what share of its cost a sequence has. Modifies as
+        `drop` does."""
+        scale = len(self._last_used)  # twice the cost is worth a turn of all
+
+        def worth(seq_id: int) -> float:
+            return self._last_used[seq_id] + scale * factor(seq_id) * self._cost(seq_id)
+
         retired = (seq_id for seq_id in self._last_used if seq_id not in keep)
-        oldest = min(retired, key=self._last_used.__getitem__, default=None)
-        if oldest is None:
-            return None
-        self.drop(oldest)
-        return oldest
+        first = min(retired, key=worth, default=None)
+        if first is not None:
+            self.drop(first)
+        return first
 
     def is_redundant(self, seq_id: int) -> bool:
         """Whether other sequences hold every cell of this one too. Modifies nothing."""
@@ -205,6 +222,12 @@ class RadixCache:
             assert len(below) == len(set(below)), "a sequence is one path"
             assert node.holders == ends_here | set(below)
             assert ends_here.isdisjoint(below)
+
+    def _cost(self, seq_id: int) -> float:
+        """Of computing the cells again that a sequence alone holds, for each of them: a token far
+        from the beginning looks back on more."""
+        node = self._ends[seq_id]
+        return 1.0 + (node.start + node.end) / 2 / DEPTH_TOKENS
 
     def _is_retired_at(self, node: "_Node", seq_id: int) -> bool:
         return self._ends[seq_id] is node and seq_id in self._last_used

@@ -2,59 +2,41 @@
 
     submit · cancel → schedule() → Step → (the runner computes, the sampler draws) → update()
 
-Who runs: paused sequences first, then waiting ones, of the owner with the fewest running, in order
-of arrival, while a slot is free and the cache has room for what they need: the prompt and a part of
-the answer (`RESERVED_CELLS`, since clients ask for up to 128,000 tokens and rarely take them). When
-the answers outgrow the cache, retired sequences are evicted, the least recently used first; when
-none is left, the youngest running sequence is paused, and goes on later as if its answer so far
-were a prompt.
+Who runs: paused sequences first, then waiting ones, in the order of `turns`, while a slot is free
+and the cache has room for what they need: the prompt and a part of the answer (`RESERVED_CELLS`,
+since clients ask for up to 128,000 tokens and rarely take them). When the answers outgrow the
+cache, retired sequences are evicted (`room.py`); when none is left, the youngest running sequence
+is paused, and goes on later as if its answer so far were a prompt.
 The oldest one is never paused, so everything ends. A sequence whose prefix is being computed
 for another one right now waits for that and forks; if the other leaves, it goes on itself.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
+from itertools import chain
+from math import inf
 
-from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore
+from antiphon.engines.llamacpp import turns
 from antiphon.engines.llamacpp.pace import Pace
-from antiphon.engines.llamacpp.pins import Deadline, Pins
-from antiphon.engines.llamacpp.radix_cache import Match, RadixCache, common_prefix
+from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
+from antiphon.engines.llamacpp.room import Room
 from antiphon.engines.llamacpp.sequence import Sequence, Status
-from antiphon.engines.llamacpp.spill import Spill
-from antiphon.engines.llamacpp.step import (
-    Chunk,
-    Copy,
-    Counters,
-    Operation,
-    Progress,
-    Remove,
-    Restore,
-    Step,
-)
+from antiphon.engines.llamacpp.step import Chunk, Counters, Operation, Progress, Step
+from antiphon.engines.llamacpp.tiers import Tiers
 
 RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
 RESERVED_CELLS_MIN = 64  # that running sequences may still grow by before another is admitted
-PREFILL_TOKENS_ALONE = 512  # prompt tokens a step at most, while nobody waits for a token
-PREFILL_TOKENS_BESIDE = 256  # the same beside decoding streams, which the step holds up
-FORCED_TOKENS_MAX = 512  # that all who decode may add to a step, beside their one token each
-SAVE_FROM = 0.5  # of the cells in use, blocks are stored
-BLOCKS_RESTORED = 8  # a step and sequence
-BLOCKS_SAVED_ALONE, BLOCKS_SAVED_BESIDE = 4, 1  # a step, while nobody waits and beside others
 ORPHAN_S = 30.0  # as long as a prompt goes on whose client has left
-PINNED_SHARE = 0.5  # of the cache, at most
 RIDE_TOKENS_MIN = 32  # a prefix shorter than this is not worth waiting for
-
-
-def _decodes(sequence: Sequence) -> bool:
-    """Whether all that it was admitted with is computed, or one token of it is left."""
-    return sequence.num_pending == 1 or sequence.computed >= sequence.resumed_at
 
 
 class Scheduler:
     """`cells` is the size of the unified cache, `sequence_ids` how many ids it can tag cells with,
     `context_len` the longest single sequence. Without `cuttable` (recurrent models) a sequence
-    can only be continued as a whole. `pace` bounds how long a step takes."""
+    can only be continued as a whole. `pace` bounds how long a step takes. `tiers` is where what
+    leaves the cells goes; `idle_cells`, how many of them retired sequences may take beside others.
+    A machine that computes `batch` tokens together is given as many of a prompt, while nobody waits
+    for a token."""
 
     def __init__(
         self,
@@ -66,13 +48,24 @@ class Scheduler:
         end_of_generation: frozenset[int],
         cuttable: bool = True,
         pace: Pace | None = None,
-        blocks: BlockStore | None = None,
+        tiers: Tiers | None = None,
+        idle_cells: int | None = None,
+        batch: int = 0,
     ) -> None:
         assert 0 < slots < sequence_ids, "a retired prefix must be able to stand beside the slots"
         assert 1 < context_len <= cells, "a lone sequence must fit"
-        self.cells = cells
-        self.cache = RadixCache()
         self.counters = Counters()
+        self.room = Room(
+            cells=cells,
+            sequence_ids=sequence_ids,
+            slots=slots,
+            cuttable=cuttable,
+            counters=self.counters,
+            pace=pace,
+            tiers=tiers,
+            idle_cells=idle_cells,
+        )
+        self.cells, self.cache, self.pins = cells, self.room.cache, self.room.pins
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []  # in order of arrival
         self.paused: list[Sequence] = []  # in order of arrival
@@ -82,26 +75,33 @@ class Scheduler:
         self._end_of_generation = end_of_generation
         self._cuttable = cuttable
         self._pace = pace
-        self._spill = Spill(blocks if cuttable else None)
-        self._free_ids = list(reversed(range(sequence_ids)))
-        self._operations: list[Operation] = []
+        self._prefill_alone = max(turns.PREFILL_TOKENS_ALONE, batch)
         self._arrivals = 0
-        spare_ids = sequence_ids - slots
-        self.pins = Pins(cells_max=int(cells * PINNED_SHARE), ids_max=spare_ids // 2)
 
     @property
     def has_work(self) -> bool:
         return bool(self.waiting or self.running or self.paused)
 
     @property
-    def has_to_save(self) -> bool:
-        return self._spill.has_to_save and self.cache.cells >= SAVE_FROM * self.cells
+    def has_chores(self) -> bool:
+        """Whether there is something to do while nobody waits for anything."""
+        return self.room.has_chores
+
+    def stop(self) -> None:
+        """Nobody waits for anything any more. What was computed may leave the cells."""
+        for sequence in [*self.waiting, *self.paused, *self.running]:
+            self._finish(sequence)
+
+    def last_saves(self) -> list[Operation]:
+        """What is not stored yet, some of it, after `stop`."""
+        return self.room.last_saves()
 
     def submit(self, sequence: Sequence) -> None:
         assert sequence.status == Status.WAITING
         assert 0 < sequence.prompt_len < self._context_len
         sequence.arrival = self._arrivals
         self._arrivals += 1
+        sequence.to_compute = sequence.prompt_len - self._match(sequence).length
         self.waiting.append(sequence)
 
     def cancel(self, sequence: Sequence) -> None:
@@ -111,7 +111,7 @@ class Scheduler:
             return
         self.counters.cancellations += 1
         if self._may_be_finished(sequence):
-            sequence.max_tokens = 0
+            sequence.max_tokens, sequence.time_s = 0, inf
             self._orphans.append(sequence)
         else:
             self._finish(sequence)
@@ -131,7 +131,7 @@ class Scheduler:
         """Forget sequences whose cells cannot be trusted after a failed step."""
         for sequence in sequences:
             if sequence.seq_id is not None:
-                self._drop(sequence.seq_id)
+                self.room.drop(sequence.seq_id)
                 sequence.seq_id = None
             if sequence in self._orphans:
                 self._orphans.remove(sequence)
@@ -139,29 +139,39 @@ class Scheduler:
 
     def schedule(self, now: float = 0.0) -> Step:
         """Decide what the next step computes. `update` or `fail` must follow. `now` is seconds of
-        the clock that pins end by."""
-        self.pins.expire(now)
-        step = Step()
+        the clock that pins and sequences end by."""
+        self.room.begin_step(now)
+        step = Step(late=self._end_late(now))
         self._admit(step)
         if self._orphans and (self.waiting or self.paused):
             self._leave_orphans()
             self._admit(step)
-        self._restore()
+        step.corrected = self.room.restore(
+            self.running, beside=any(map(turns.decodes, self.running))
+        )
         step.chunks = self._plan()
-        while sum(len(chunk.tokens) for chunk in step.chunks) > self.cells - self.cache.cells:
-            if self._evict():
+        while sum(len(chunk.tokens) for chunk in step.chunks) > self.room.free:
+            if self.room.evict():
                 continue
             if self._orphans:
                 self._leave_orphans()
             else:
                 self._pause(self.running[-1])
             step.chunks = self._plan()
-        if self.has_to_save:  # before they leave the cells
-            most = BLOCKS_SAVED_BESIDE if step.chunks else BLOCKS_SAVED_ALONE
-            self._operations += self._spill.saves(most)
-        assert step.chunks or self._operations or not self.has_work, "no step without progress"
-        step.operations, self._operations = self._operations, []
+        self.room.save(self.running, beside=bool(step.chunks))
+        self.room.leave()
+        step.operations = self.room.end_step()
+        assert step.chunks or step.operations or not self.has_work, "no step without progress"
         return step
+
+    def _end_late(self, now: float) -> list[Sequence]:
+        """What they have computed stays cached, as when a client leaves."""
+        everyone = chain(self.running, self.paused, self.waiting)
+        late = [sequence for sequence in everyone if sequence.is_late(now)]
+        for sequence in late:
+            self._finish(sequence)
+        self.counters.timeouts += len(late)
+        return late
 
     def update(self, step: Step, drawn: SequenceOf[SequenceOf[int]]) -> list[Progress]:
         """Take in what a step computed; `drawn` has the tokens that come next for every chunk that
@@ -175,6 +185,7 @@ class Scheduler:
             self.cache.insert(chunk.seq_id, chunk.tokens)
             self._count(chunk)
             sequence.computed += len(chunk.tokens)
+            self.room.advanced(sequence)
             drawn_here = next(rows) if chunk.draws else ()
             tokens = sequence.append(drawn_here, self._end_of_generation, self._context_len)
             self.counters.generated_tokens += len(tokens)
@@ -191,31 +202,29 @@ class Scheduler:
 
     def _admit(self, step: Step) -> None:
         """Let paused and waiting sequences run, in turn, until one of them finds no room."""
-        riding: list[Sequence] = []
+        riding: set[Sequence] = set()
         while len(self.running) < self._slots:
-            sequence = self._next_in_turn(riding)
-            if sequence is None:
+            found = self._next_in_turn(riding)
+            if found is None or not self._fits(*found):
                 return
-            match = self._match(sequence)
-            if self._rides(sequence, match):
-                riding.append(sequence)
-                continue
-            if not self._fits(sequence, match):
-                return
+            sequence, match = found
             self._start(sequence, match)
             if sequence.cached is None:
-                sequence.cached = sequence.computed + BLOCK_TOKENS * len(sequence.restoring)
+                coming = sum(piece.length for piece in sequence.restoring)
+                sequence.cached = sequence.computed + coming
                 self.counters.prompt_tokens_cached += sequence.cached
                 step.admitted.append(sequence)
+                turns.count_overtaken(sequence, (s for s in self.waiting if s not in riding))
 
-    def _next_in_turn(self, riding: SequenceOf[Sequence]) -> Sequence | None:
-        """Paused ones first; then whoever's owner has the fewest that run; then who came first."""
-        paused = next((sequence for sequence in self.paused if sequence not in riding), None)
-        if paused is not None:
-            return paused
-        running = Counter(sequence.owner for sequence in self.running)
-        waiting = (sequence for sequence in self.waiting if sequence not in riding)
-        return min(waiting, key=lambda s: (running[s.owner], s.arrival), default=None)
+    def _next_in_turn(self, riding: set[Sequence]) -> tuple[Sequence, Match] | None:
+        """Paused ones first. Those who ride are left out, and remembered."""
+        for sequence in chain(self.paused, turns.in_turn(self.waiting, self.running)):
+            if sequence not in riding:
+                match = self._match(sequence)
+                if not self._rides(sequence, match):
+                    return sequence, match
+                riding.add(sequence)
+        return None
 
     def _match(self, sequence: Sequence) -> Match:
         """The last token is always computed, since the next one is drawn from its logits."""
@@ -229,7 +238,7 @@ class Scheduler:
             if leader.num_pending > 1 and leader.owner == sequence.owner:
                 shared = common_prefix(leader.tokens, sequence.tokens, 0)
                 shared = min(shared, len(sequence.tokens) - 1)
-                if shared - match.length >= RIDE_TOKENS_MIN:
+                if shared >= RIDE_TOKENS_MIN and shared > match.length:
                     return True
         return False
 
@@ -247,73 +256,12 @@ class Scheduler:
         return cells <= self.cells
 
     def _start(self, sequence: Sequence, match: Match) -> None:
-        """Give a sequence its id and the cells that are there already."""
-        source, length = match.seq_id, match.length
-        sequence.restoring = self._spill.stored(
-            sequence.tokens[:-1], sequence.owner, length, RIDE_TOKENS_MIN
-        )
-        if sequence.restoring:  # blocks begin where a block begins
-            length -= length % BLOCK_TOKENS
-        if source is None or length == 0:
-            seq_id = self._take_id()
-        elif self._can_be_taken(source, length):
-            seq_id = source  # a conversation goes on: nothing to copy
-        else:
-            self.cache.touch(source)  # evicted last, should an id be needed
-            seq_id = self._take_id()
-            self.cache.fork(source, seq_id, length)
-            self._operations.append(Copy(source, seq_id, length))
-        self._spill.forget(seq_id)
-        self.cache.lock(seq_id, sequence.owner)
+        self.room.start(sequence, match)
         (self.paused if sequence.status == Status.PAUSED else self.waiting).remove(sequence)
         sequence.status = Status.RUNNING
-        sequence.seq_id = seq_id
-        sequence.computed = length
         sequence.resumed_at = len(sequence.tokens)
         self.running.append(sequence)
         self.running.sort(key=lambda running: running.arrival)
-
-    def _can_be_taken(self, seq_id: int, length: int) -> bool:
-        is_free = not self.cache.is_locked(seq_id) and seq_id not in self.pins
-        return is_free and length == self.cache.length(seq_id)
-
-    def _pin(self, sequence: Sequence, pin: Deadline) -> None:
-        """Let a sequence id of its own hold the beginning of one that retires."""
-        if not self._cuttable or pin.length > sequence.computed:
-            return
-        beginning = sequence.tokens[: pin.length]
-        if self.pins.prolong(self.cache, beginning, sequence.owner, pin.until):
-            return
-        if not self.pins.make_room(pin):
-            return
-        assert sequence.seq_id is not None
-        seq_id = self._take_id()
-        self.cache.fork(sequence.seq_id, seq_id, pin.length)
-        self._operations.append(Copy(sequence.seq_id, seq_id, pin.length))
-        self.pins.add(seq_id, pin, sequence.owner)
-
-    def _restore(self) -> None:
-        """Bring blocks back into cells, a few a step."""
-        for sequence in self.running:
-            for _ in range(BLOCKS_RESTORED):
-                if not sequence.restoring:
-                    break
-                key = sequence.restoring.pop(0)
-                if not self._has_room(BLOCK_TOKENS) or not self._spill.holds(key):
-                    sequence.restoring.clear()  # then it is computed
-                    break
-                assert sequence.seq_id is not None
-                start, end = sequence.computed, sequence.computed + BLOCK_TOKENS
-                self._operations.append(Restore(sequence.seq_id, start, key))
-                self.cache.insert(sequence.seq_id, sequence.tokens[start:end])
-                sequence.computed = end
-                self.counters.restored_tokens += BLOCK_TOKENS
-
-    def _has_room(self, cells: int) -> bool:
-        while self.cells - self.cache.cells < cells:
-            if not self._evict():
-                return False
-        return True
 
     def _leave_orphans(self) -> None:
         for sequence in self._orphans:
@@ -321,26 +269,14 @@ class Scheduler:
         self._orphans.clear()
 
     def _plan(self) -> list[Chunk]:
-        """Everyone who decodes, one token and what was forced behind it, then prompts, first come
-        first served."""
-        chunks, forced = [], FORCED_TOKENS_MAX
-        for sequence in filter(_decodes, self.running):
-            length = min(sequence.num_pending, 1 + forced)
-            forced -= length - 1
-            chunks.append(self._chunk(sequence, length))
-        budget = PREFILL_TOKENS_BESIDE if chunks else PREFILL_TOKENS_ALONE
-        if self._pace is not None:
-            budget = self._pace.tokens(budget)
-        for sequence in self.running:
-            if not _decodes(sequence) and budget > 0 and not sequence.restoring:
-                chunk = self._chunk(sequence, min(budget, sequence.num_pending))
-                budget -= len(chunk.tokens)
-                chunks.append(chunk)
-        return chunks
+        step = turns.lengths(self.running, self._pace, self._prefill_alone)
+        return [self._chunk(*turn) for turn in step]
 
     def _chunk(self, sequence: Sequence, length: int) -> Chunk:
         assert sequence.seq_id is not None
         start, end = sequence.computed, sequence.computed + length
+        if (stop := self.room.next_snapshot(sequence)) is not None:
+            end = min(end, stop)
         draws = end == len(sequence.tokens) and sequence.max_tokens > 0
         return Chunk(sequence, sequence.seq_id, start, sequence.tokens[start:end], draws)
 
@@ -353,7 +289,7 @@ class Scheduler:
 
     def _pause(self, sequence: Sequence) -> None:
         assert sequence is not self.running[0], "the oldest one always goes on"
-        self._retire(sequence)
+        self.room.retire(sequence)
         self.running.remove(sequence)
         sequence.status = Status.PAUSED
         sequence.computed = 0
@@ -363,53 +299,8 @@ class Scheduler:
         self.counters.pauses += 1
 
     def _finish(self, sequence: Sequence) -> None:
-        self._retire(sequence)
+        self.room.retire(sequence)
         for queue in (self.waiting, self.running, self.paused):
             if sequence in queue:
                 queue.remove(sequence)
         sequence.status = Status.FINISHED
-
-    def _retire(self, sequence: Sequence) -> None:
-        """Keep what a sequence has computed, for others, until the room is needed."""
-        if sequence.seq_id is None:
-            return
-        for pin in sequence.pins:
-            self._pin(sequence, pin)
-        self.cache.unlock(sequence.seq_id)
-        twin = self.cache.twin(sequence.seq_id) if self._cuttable else None
-        if twin is not None:  # else requests that come again and again use up the ids
-            self.cache.touch(twin)
-        if twin is not None or self.cache.is_redundant(sequence.seq_id):
-            self._drop(sequence.seq_id)
-        else:
-            computed = sequence.tokens[: sequence.computed]
-            self._spill.retire(sequence.seq_id, computed, sequence.owner)
-        sequence.restoring.clear()
-        sequence.seq_id = None
-
-    def _take_id(self) -> int:
-        if not self._free_ids:
-            evicted = self._evict()
-            assert evicted, "there are more ids than slots"
-        return self._free_ids.pop()
-
-    def _evict(self) -> bool:
-        seq_id = self.cache.evict(keep=self.pins)
-        if seq_id is None:
-            seq_id = self.pins.first_to_end()
-            if seq_id is None:
-                return False
-            self.cache.drop(seq_id)
-        self.counters.evictions += 1
-        self._release(seq_id)
-        return True
-
-    def _drop(self, seq_id: int) -> None:
-        self.cache.drop(seq_id)
-        self._release(seq_id)
-
-    def _release(self, seq_id: int) -> None:
-        self.pins.forget(seq_id)
-        self._spill.forget(seq_id)
-        self._operations.append(Remove(seq_id))
-        self._free_ids.append(seq_id)

@@ -4,9 +4,10 @@ from collections.abc import Container
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
 from antiphon.engines.base import FinishReason, SamplingParams
-from antiphon.engines.llamacpp.blocks import Key
+from antiphon.engines.llamacpp.blocks import Block, Piece
 from antiphon.engines.llamacpp.pins import Deadline
 
 
@@ -35,12 +36,17 @@ class Sequence:
     seq_id: int | None = None  # the native sequence, while running
     computed: int = 0
     resumed_at: int = 0  # len(tokens) at the last admission
+    to_compute: int = 0  # prompt tokens that were not in the cells at submission
+    overtaken: int = 0  # times, while waiting
     cached: int | None = None  # prompt tokens found in the cache at the first admission
     times_paused: int = 0
     finish_reason: FinishReason | None = None
     pins: SequenceOf[Deadline] = ()
     owner: str = ""  # whose prefixes it may share
-    restoring: list[Key] = field(default_factory=list)  # blocks that come back, from `computed` on
+    submitted: float = 0.0  # in seconds of the clock
+    time_s: float = inf  # that it may take from then on
+    chain: list[Block] = field(default_factory=list)  # whole blocks of `tokens`, as far as known
+    restoring: list[Piece] = field(default_factory=list)  # what comes back, from `computed` on
 
     @classmethod
     def from_prompt(
@@ -51,8 +57,19 @@ class Sequence:
         sampling: SamplingParams,
         pins: SequenceOf[Deadline] = (),
         owner: str = "",
+        submitted: float = 0.0,
+        time_s: float = inf,
     ) -> "Sequence":
-        return cls(len(prompt), list(prompt), max_tokens, sampling, pins=pins, owner=owner)
+        return cls(
+            len(prompt),
+            list(prompt),
+            max_tokens,
+            sampling,
+            pins=pins,
+            owner=owner,
+            submitted=submitted,
+            time_s=time_s,
+        )
 
     @property
     def num_generated(self) -> int:
@@ -62,6 +79,9 @@ class Sequence:
     def num_pending(self) -> int:
         """Tokens to compute before the next one can be drawn; 1 while decoding."""
         return len(self.tokens) - self.computed
+
+    def is_late(self, now: float) -> bool:
+        return now >= self.submitted + self.time_s
 
     def tokens_left(self, context_len: int) -> int:
         """That it may still generate."""

@@ -1,65 +1,118 @@
-"""What leaves the cells for memory, and what comes back from it. Pure.
+"""What leaves the cells for the other tiers, and what comes back from them. Pure.
 
 Retired sequences are stored block by block while there is time; a sequence that is evicted before
 is lost, and computed again. What comes back is a run of blocks behind what the cells hold.
 """
 
-from collections.abc import Sequence
-from itertools import takewhile
-
-from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS, BlockStore, Key, keys_of
+from antiphon.engines.llamacpp.blocks import Block, Piece, block_behind, extend, root_key
+from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Save
+from antiphon.engines.llamacpp.tiers import Tiers
+
+STORED_TOKENS_MIN = 16  # what is shorter is computed again as soon as it is read
 
 
 class Spill:
-    """`blocks` None stores nothing."""
+    """`tiers` None stores nothing."""
 
-    def __init__(self, blocks: BlockStore | None) -> None:
-        self._blocks = blocks
-        self._unsaved: dict[int, list[tuple[int, Key]]] = {}  # blocks of retired ids, first last
+    def __init__(self, tiers: Tiers | None) -> None:
+        self._tiers = tiers
+        self._blocks: dict[int, list[Block]] = {}  # of retired ids: all that they hold
+        self._unsaved: dict[int, list[Save]] = {}  # first last
 
     @property
     def has_to_save(self) -> bool:
         return bool(self._unsaved)
 
-    def holds(self, key: Key) -> bool:
-        return self._blocks is not None and key in self._blocks
-
-    def retire(self, seq_id: int, tokens: Sequence[int], owner: str) -> None:
-        """A sequence id may leave the cells from now on."""
-        if self._blocks is None:
+    def retire(self, seq_id: int, sequence: Sequence, length: int) -> None:
+        """An id that holds the first `length` tokens of a sequence may leave the cells from now
+        on."""
+        tiers = self._tiers
+        if tiers is None:
             return
-        keys = enumerate(keys_of(tokens, owner))
-        unsaved = [(number * BLOCK_TOKENS, key) for number, key in keys if not self.holds(key)]
-        if unsaved:
-            self._unsaved[seq_id] = unsaved[::-1]
+        blocks: list[Block] = []
+        root = root_key(sequence.owner)
+        if tiers.whole and length >= STORED_TOKENS_MIN:
+            blocks = [block_behind(root, sequence.tokens[:length])]
+        elif length >= STORED_TOKENS_MIN:
+            blocks = self._whole_blocks(sequence, length)
+            if rest := sequence.tokens[len(blocks) * tiers.block_tokens : length]:
+                blocks.append(block_behind(blocks[-1].key if blocks else root, rest))
+        self._blocks[seq_id] = blocks
+        self._list(seq_id, blocks)
+
+    def ahead(self, sequence: Sequence) -> None:
+        """It runs, but may soon have to leave the cells: what is whole of it can be stored now."""
+        if self._tiers is None or self._tiers.whole or sequence.seq_id in self._unsaved:
+            return
+        assert sequence.seq_id is not None
+        self._list(sequence.seq_id, self._whole_blocks(sequence, sequence.computed))
 
     def forget(self, seq_id: int) -> None:
         """It has left them, or runs again."""
         self._unsaved.pop(seq_id, None)
+        self._blocks.pop(seq_id, None)
 
     def saves(self, most: int) -> list[Save]:
-        """The next blocks to store."""
+        """The next blocks to store; those of one id are `saves_of`."""
         saves: list[Save] = []
         for seq_id in list(self._unsaved):
-            blocks = self._unsaved[seq_id]
-            while blocks and len(saves) < most:
-                start, key = blocks.pop()
-                if not self.holds(key):
-                    saves.append(Save(seq_id, start, key))
-            if blocks:
+            if len(saves) >= most:
                 break
-            del self._unsaved[seq_id]
+            saves += self.saves_of(seq_id, most - len(saves))
         return saves
 
-    def stored(self, tokens: Sequence[int], owner: str, cached: int, least: int) -> list[Key]:
-        """Blocks that bring a sequence further than the `cached` tokens in cells, from the block on
-        that these end in; none if they are fewer than `least` tokens more."""
-        if self._blocks is None:
+    def saves_of(self, seq_id: int, most: int) -> list[Save]:
+        saves: list[Save] = []
+        waiting = self._unsaved.get(seq_id, [])
+        while waiting and len(saves) < most:
+            save = waiting.pop()
+            if self._tiers is not None and not self._tiers.holds(save.block):
+                saves.append(save)
+        if not waiting:
+            self._unsaved.pop(seq_id, None)
+        return saves
+
+    def is_stored(self, seq_id: int) -> bool:
+        """Whether a retired sequence can leave the cells without a loss."""
+        if self._tiers is None or seq_id in self._unsaved:
+            return False
+        blocks = self._blocks.get(seq_id)
+        return blocks is not None and all(map(self._tiers.holds, reversed(blocks)))
+
+    def pin(self, seq_id: int, until: float) -> None:
+        """Keep what is stored of a retired sequence until then."""
+        if self._tiers is not None:
+            self._tiers.pin(self._blocks.get(seq_id, ()), until)
+
+    def pieces(self, sequence: Sequence, cached: int) -> list[Piece]:
+        """What brings a sequence further than the `cached` tokens in cells, from the block on that
+        these end in; none if that is not worth it. The last token is never among it."""
+        if self._tiers is None:
             return []
-        keys = keys_of(tokens, owner)
-        self._blocks.touch(keys)
-        first = cached // BLOCK_TOKENS
-        found = list(takewhile(self.holds, keys[first:]))
-        gained = (first + len(found)) * BLOCK_TOKENS - cached
-        return found if gained >= least else []
+        pieces = self._tiers.find(sequence.tokens[:-1], sequence.owner, sequence.chain)
+        self._tiers.touch([piece.block for piece in pieces])
+        gained = sum(piece.length for piece in pieces) - cached
+        if gained < STORED_TOKENS_MIN:
+            return []
+        return pieces if self._tiers.whole else pieces[cached // self._tiers.block_tokens :]
+
+    def data(self, piece: Piece) -> bytes | None:
+        return None if self._tiers is None else self._tiers.get(piece.block)
+
+    def _whole_blocks(self, sequence: Sequence, length: int) -> list[Block]:
+        assert self._tiers is not None
+        size = self._tiers.block_tokens
+        extend(sequence.chain, sequence.tokens[:length], sequence.owner, size)
+        return sequence.chain[: length // size]
+
+    def _list(self, seq_id: int, blocks: list[Block]) -> None:
+        assert self._tiers is not None
+        self._tiers.touch(blocks)
+        saves, start = [], 0
+        for block in blocks:
+            if not self._tiers.holds(block):
+                saves.append(Save(seq_id, start, block))
+            start += len(block.tokens)
+        if saves:
+            self._unsaved[seq_id] = saves[::-1]

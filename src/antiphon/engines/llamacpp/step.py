@@ -4,7 +4,7 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
 from antiphon.engines.base import FinishReason
-from antiphon.engines.llamacpp.blocks import Key
+from antiphon.engines.llamacpp.blocks import Block
 from antiphon.engines.llamacpp.sequence import Sequence
 
 
@@ -26,20 +26,22 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Store the block of a sequence's cells that begins at `start`."""
+    """Store a block of a sequence's cells; it begins at `start`."""
 
     seq_id: int
     start: int
-    key: Key
+    block: Block
 
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Put a stored block into cells behind the first `start` tokens of a sequence."""
+    """Put the first `length` tokens of a stored block into cells behind the first `start` tokens of
+    a sequence."""
 
     seq_id: int
     start: int
-    key: Key
+    length: int
+    data: bytes = field(repr=False)
 
 
 type Operation = Copy | Remove | Save | Restore
@@ -62,7 +64,9 @@ class Step:
 
     operations: list[Operation] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)  # for the first time
+    corrected: list[Sequence] = field(default_factory=list)  # less was cached than was said
     chunks: list[Chunk] = field(default_factory=list)
+    late: list[Sequence] = field(default_factory=list)  # ended, since their time is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,13 @@ class Counters:
 
     prompt_tokens_computed: int = 0
     prompt_tokens_cached: int = 0
-    restored_tokens: int = 0  # of prompts, from memory
+    restored_tokens: int = 0  # from memory or disk
+    saved_tokens: int = 0  # to memory or disk
     recomputed_tokens: int = 0  # prompt and answer of paused sequences, again
     generated_tokens: int = 0
-    evictions: int = 0
+    evictions: int = 0  # to make room
+    departures: int = 0  # of stored sequences, so that they slow nobody down
     pauses: int = 0
     cancellations: int = 0
+    timeouts: int = 0
     forced_tokens: int = 0  # generated without a draw, because a grammar left no choice

@@ -1,0 +1,62 @@
+"""What is said when native code crashes: one line on stderr, and the stacks in a file.
+
+A process that has failed an assertion or touched memory that is not its own cannot be trusted to
+run Python any more, so two others speak for it. The interpreter's fault handler, which is C, writes
+the stacks; and a shell, which waits at the other end of a pipe, says that there are some when the
+pipe ends without a word. The process ends by the signal, and its supervisor starts it again.
+"""
+
+import faulthandler
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+FILE = "crash.log"
+# The first line of the file is "Fatal Python error: Segmentation fault", or Aborted, and so on.
+WATCH = """
+if ! read -r end && [ -s "$1" ] && read -r line < "$1"; then
+    echo "antiphon: the engine has crashed: ${line#Fatal Python error: };" \\
+        "restart the server; details in $1" >&2
+fi
+"""
+
+
+@contextmanager
+def reported(folder: Path) -> Iterator[None]:
+    """While the context lasts, a crash leaves its stacks in a file in `folder`, which is emptied
+    now, and one line on stderr. Where no file can be made, the stacks go to stderr."""
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = folder / FILE
+            descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            file = stack.enter_context(open(descriptor, "wb"))
+            stack.enter_context(_watched(path))
+            faulthandler.enable(file)
+        except OSError:
+            faulthandler.enable()
+        stack.callback(faulthandler.enable)
+        yield
+
+
+@contextmanager
+def _watched(file: Path) -> Iterator[None]:
+    """Let a shell read the first line of the file, should this process end before the context. In a
+    session of its own, since Ctrl-C is for the server."""
+    watcher = subprocess.Popen(
+        ["sh", "-c", WATCH, "sh", str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,
+    )
+    assert watcher.stdin is not None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it has been ended together with this process
+            watcher.stdin.write(b"end\n")
+        watcher.stdin.close()
+        watcher.wait()

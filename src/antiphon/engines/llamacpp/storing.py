@@ -1,0 +1,76 @@
+"""What may be stored of what leaves the cells, and when it leaves: budgets of memory and disk."""
+
+from pathlib import Path
+
+from antiphon.engines.llamacpp import gguf, memory, model_runner
+from antiphon.engines.llamacpp.blocks import block_tokens
+from antiphon.engines.llamacpp.disk import BlockFiles
+from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.tiers import Tiers
+
+RAM_SHARE = 0.25  # of the memory that is free, for prompts that have left the cells
+DISK_SHARE = 0.1  # of what is free on the disk
+DISK_BYTES_MAX = 32 << 30  # unless more is asked for
+# What may be idle in the cells beside those who decode. An idle cell costs a step a look at its
+# mask in every layer and head, 0.8 ns each (0.6B, two threads: 30,000 cells make it 28 -> 39 ms),
+# and a step reads all weights, 25 bytes a ns: a twentieth of that is what the idle may take.
+IDLE_STEP_SHARE, WEIGHTS_BYTES_PER_NS, MASK_NS = 0.05, 25, 0.8
+IDLE_CELLS_MIN = 512
+IDLE_CELLS_SHARE = 0.5  # of all cells, at most: what leaves early leaves stored
+
+
+def block_files(file: gguf.ModelFile, runner: ModelRunner, folder: Path) -> BlockFiles:
+    """What was computed by another version, or otherwise, is another model's.
+
+    Raises:
+        StartupError: the folder cannot be used.
+    """
+    how = (model_runner.version(), f"flash attention {runner.flash_attention}")
+    return BlockFiles(folder, gguf.fingerprint(file, *how))
+
+
+def tiers(
+    file: gguf.ModelFile,
+    runner: ModelRunner,
+    ram_bytes: int | None,
+    files: BlockFiles | None,
+    disk_bytes: int | None,
+) -> Tiers:
+    """None are what the machine has room for."""
+    if ram_bytes is None:
+        ram_bytes = int(memory.available_bytes() * RAM_SHARE)
+    if files is not None and disk_bytes is None:
+        disk_bytes = min(int(files.free_bytes() * DISK_SHARE), DISK_BYTES_MAX)
+    disk_bytes = disk_bytes or 0
+    return Tiers(
+        block_tokens=block_tokens(file.bytes_per_cell),
+        whole=not runner.cuttable,
+        ram_bytes_max=ram_bytes,
+        disk=files,
+        disk_bytes_max=disk_bytes,
+        found=() if files is None else files.found(disk_bytes),
+    )
+
+
+def idle_cells(file: gguf.ModelFile, cells: int) -> int:
+    """How many cells retired sequences may take before they leave for memory."""
+    cell_ns = MASK_NS * max(1, file.num_layers * file.num_heads)
+    bearable = int(IDLE_STEP_SHARE * file.size / WEIGHTS_BYTES_PER_NS / cell_ns)
+    return min(max(IDLE_CELLS_MIN, bearable), int(IDLE_CELLS_SHARE * cells))
+
+
+def rows(tiers: Tiers, idle: int, bytes_per_cell: int) -> dict[str, str]:
+    """The budgets, for people: `antiphon doctor`."""
+    kept = f"{idle:,} tokens, then what is idle leaves them for memory"
+    return {
+        "idle cells": kept if tiers.is_enabled else "as many as there is room for",
+        "in memory": _budget(tiers.ram_bytes_max, bytes_per_cell),
+        "on disk": _budget(tiers.disk_bytes_max, bytes_per_cell),
+    }
+
+
+def _budget(size: int, bytes_per_cell: int) -> str:
+    if not size:
+        return "nothing"
+    tokens = size // max(1, bytes_per_cell)
+    return f"{tokens:,} tokens, {size >> 20:,} MiB, of prompts that have left the cells"

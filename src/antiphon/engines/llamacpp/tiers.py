@@ -1,0 +1,263 @@
+"""Where blocks are when they have left the cells: in memory, on disk, or both. Pure: what touches
+files is a `Disk`.
+
+Each tier has a budget in bytes and gives up what was unused for longest. Everything that is stored
+in memory is written to the disk as well, as fast as that takes it, so a conversation survives even
+a process that is killed. A block that cannot be read is forgotten: then it is computed.
+"""
+
+from array import array
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from antiphon.engines.llamacpp.blocks import Block, Key, Piece, extend, root_key
+from antiphon.engines.llamacpp.radix_cache import common_prefix
+
+PINNED_SHARE = 0.5  # of the memory, at most
+
+
+class Disk(Protocol):
+    @property
+    def is_busy(self) -> bool:
+        """Whether so much waits to be written that no more is taken."""
+
+    def write(self, block: Block, data: bytes) -> None:
+        """Store a block, some time from now. May fail without a word: then it cannot be read."""
+
+    def read(self, block: Block) -> bytes | None:
+        """What was written, or None if it is missing or damaged."""
+
+    def delete(self, key: Key) -> None: ...
+
+
+class Tiers:
+    """`whole`: blocks are states of whole sequences, because this model's cannot be cut. `found` is
+    what is on the disk already with its size, the least recently used first."""
+
+    def __init__(
+        self,
+        *,
+        block_tokens: int,
+        ram_bytes_max: int,
+        whole: bool = False,
+        disk: Disk | None = None,
+        disk_bytes_max: int = 0,
+        found: Iterable[tuple[Block, int]] = (),
+    ) -> None:
+        self.block_tokens = block_tokens
+        self.whole = whole
+        self.ram_bytes_max = ram_bytes_max
+        self.disk_bytes_max = disk_bytes_max if disk is not None else 0
+        self.ram_bytes = self.disk_bytes = 0
+        self._disk = disk
+        self._in_ram: OrderedDict[Key, bytes] = OrderedDict()
+        self._on_disk: OrderedDict[Key, int] = OrderedDict()
+        self._unwritten: OrderedDict[Key, None] = OrderedDict()  # in memory, and not on disk yet
+        self._blocks: dict[Key, Block] = {}  # in either
+        self._children: defaultdict[Key, list[Block]] = defaultdict(list)
+        self._pinned: dict[Key, float] = {}
+        for block, size in found:
+            self._know(block)
+            self._on_disk[block.key] = size
+            self.disk_bytes += size
+        self._shrink_disk()
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self._blocks)
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.ram_bytes_max > 0 or self._disk is not None
+
+    @property
+    def has_disk(self) -> bool:
+        return self._disk is not None
+
+    @property
+    def disk_is_busy(self) -> bool:
+        return self._disk is not None and self._disk.is_busy
+
+    @property
+    def num_unwritten(self) -> int:
+        """Blocks that are in memory and not on their way to the disk yet."""
+        return len(self._unwritten)
+
+    @property
+    def has_to_write(self) -> bool:
+        """Whether the disk would take something now. Modifies nothing."""
+        return bool(self._unwritten) and not self.disk_is_busy
+
+    def holds(self, block: Block) -> bool:
+        """Whether its tokens can be had, from it or a longer one. Modifies nothing."""
+        if block.key in self._blocks:
+            return True
+        if self.whole or len(block.tokens) == self.block_tokens:
+            return False
+        length = len(block.tokens)
+        siblings = self._children.get(block.parent, ())
+        return any(other.tokens[:length] == block.tokens for other in siblings)
+
+    def find(self, tokens: Sequence[int], owner: str, chain: list[Block]) -> list[Piece]:
+        """What brings an empty sequence furthest towards `tokens`. Extends `chain`, the whole
+        blocks of them."""
+        if self.whole:
+            return self._find_whole(tokens, owner)
+        size = self.block_tokens
+        extend(chain, tokens, owner, size)
+        pieces: list[Piece] = []
+        parent = root_key(owner)
+        for block in chain:
+            if block.key not in self._blocks:
+                break
+            pieces.append(Piece(self._blocks[block.key], size))
+            parent = block.key
+        start = len(pieces) * size
+        rest = array("i", tokens[start : start + size])
+        best = max(
+            (Piece(b, common_prefix(b.tokens, rest, 0)) for b in self._children.get(parent, ())),
+            key=lambda piece: piece.length,
+            default=None,
+        )
+        if best is not None and best.length:
+            pieces.append(best)
+        return pieces
+
+    def put(self, block: Block, data: bytes) -> None:
+        """Store a block. Modifies what is stored: the least recently used may go."""
+        if self.holds(block):
+            return
+        fits_in_ram = len(data) <= self.ram_bytes_max
+        fits_on_disk = self._disk is not None and len(data) <= self.disk_bytes_max
+        if not (fits_in_ram or (fits_on_disk and not self.disk_is_busy)):
+            return
+        self._replace_shorter(block)
+        self._know(block)
+        if fits_in_ram:
+            self._keep(block.key, data)
+            if fits_on_disk:
+                self._unwritten[block.key] = None
+                self.write_waiting()
+            self._shrink_ram()
+        else:
+            self._write(block, data)
+
+    def get(self, block: Block) -> bytes | None:
+        """The bytes of a block, None if it is gone. Modifies what was used last."""
+        self.touch([block])
+        data = self._in_ram.get(block.key)
+        if data is None and block.key in self._on_disk:
+            assert self._disk is not None
+            data = self._disk.read(block)
+            if data is None:
+                self._drop_from_disk(block.key)
+            elif len(data) <= self.ram_bytes_max:
+                self._keep(block.key, data)
+                self._shrink_ram()
+        return data
+
+    def touch(self, blocks: Sequence[Block]) -> None:
+        """They were wanted: the first of them last, since nothing behind it is found without it.
+        Modifies what was used last."""
+        for block in reversed(blocks):
+            if block.key in self._in_ram:
+                self._in_ram.move_to_end(block.key)
+            if block.key in self._on_disk:
+                self._on_disk.move_to_end(block.key)
+
+    def pin(self, blocks: Iterable[Block], until: float) -> None:
+        """Keep these in memory until then, before others, as far as half of it goes. Modifies the
+        order of eviction."""
+        for block in blocks:
+            self._pinned[block.key] = max(until, self._pinned.get(block.key, until))
+
+    def expire(self, now: float) -> None:
+        if self._pinned:
+            self._pinned = {key: until for key, until in self._pinned.items() if until > now}
+
+    def write_waiting(self) -> None:
+        """Hand the disk as much as it takes. Modifies what is on it."""
+        while self.has_to_write:
+            key, _ = self._unwritten.popitem(last=False)
+            self._write(self._blocks[key], self._in_ram[key])
+
+    def check(self) -> None:
+        """Recount everything. Modifies nothing; for tests."""
+        assert self.ram_bytes == sum(map(len, self._in_ram.values())) <= max(self.ram_bytes_max, 0)
+        assert self.disk_bytes == sum(self._on_disk.values()) <= self.disk_bytes_max
+        assert self._blocks.keys() == self._in_ram.keys() | self._on_disk.keys()
+        assert self._unwritten.keys() <= self._in_ram.keys() - self._on_disk.keys()
+        assert sum(map(len, self._children.values())) == len(self._blocks)
+        assert all(self._children.values())
+
+    def _find_whole(self, tokens: Sequence[int], owner: str) -> list[Piece]:
+        states = self._children.get(root_key(owner), ())
+        run = array("i", tokens)
+        whole = (s for s in states if common_prefix(s.tokens, run, 0) == len(s.tokens))
+        best = max(whole, key=lambda state: len(state.tokens), default=None)
+        return [] if best is None else [Piece(best, len(best.tokens))]
+
+    def _replace_shorter(self, block: Block) -> None:
+        """The end of a conversation is part of a longer block when that has gone on."""
+        if self.whole:
+            return
+        for other in list(self._children.get(block.parent, ())):
+            if other.tokens == block.tokens[: len(other.tokens)]:
+                self._drop_from_ram(other.key)
+                self._drop_from_disk(other.key)
+
+    def _keep(self, key: Key, data: bytes) -> None:
+        self._in_ram[key] = data
+        self.ram_bytes += len(data)
+
+    def _write(self, block: Block, data: bytes) -> None:
+        assert self._disk is not None
+        self._disk.write(block, data)
+        self._on_disk[block.key] = len(data)
+        self.disk_bytes += len(data)
+        self._shrink_disk()
+
+    def _shrink_ram(self) -> None:
+        while self.ram_bytes > self.ram_bytes_max:
+            self._drop_from_ram(self._first_to_go())
+
+    def _first_to_go(self) -> Key:
+        """The least recently used that is not pinned, or pinned beyond the share of pins."""
+        pinned = 0
+        for key, data in self._in_ram.items():
+            pinned += len(data)
+            if key not in self._pinned or pinned > PINNED_SHARE * self.ram_bytes_max:
+                return key
+        return next(iter(self._in_ram))
+
+    def _shrink_disk(self) -> None:
+        while self.disk_bytes > self.disk_bytes_max:
+            self._drop_from_disk(next(iter(self._on_disk)))
+
+    def _drop_from_ram(self, key: Key) -> None:
+        if (data := self._in_ram.pop(key, None)) is not None:
+            self.ram_bytes -= len(data)
+            self._unwritten.pop(key, None)
+            self._forget_if_gone(key)
+
+    def _drop_from_disk(self, key: Key) -> None:
+        if (size := self._on_disk.pop(key, None)) is not None:
+            assert self._disk is not None
+            self.disk_bytes -= size
+            self._disk.delete(key)
+            self._forget_if_gone(key)
+
+    def _know(self, block: Block) -> None:
+        if block.key not in self._blocks:
+            self._blocks[block.key] = block
+            self._children[block.parent].append(block)
+
+    def _forget_if_gone(self, key: Key) -> None:
+        if key in self._in_ram or key in self._on_disk:
+            return
+        block = self._blocks.pop(key)
+        siblings = self._children[block.parent]
+        siblings.remove(block)
+        if not siblings:
+            del self._children[block.parent]

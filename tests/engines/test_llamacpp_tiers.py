@@ -1,0 +1,225 @@
+"""Blocks of computed prompts in memory and on disk."""
+
+import random
+from array import array
+from collections.abc import Sequence
+
+import pytest
+
+from antiphon.engines.llamacpp.blocks import (
+    BLOCK_BYTES_MAX,
+    BLOCK_TOKENS_MAX,
+    Block,
+    Key,
+    block_behind,
+    block_tokens,
+    extend,
+    root_key,
+)
+from antiphon.engines.llamacpp.tiers import Tiers
+
+SIZE = 4
+TOKENS = list(range(1000, 1014))  # three whole blocks and a short one
+
+
+def chain_of(tokens: Sequence[int], owner: str = "ann") -> list[Block]:
+    """All blocks of a prompt, the last one short."""
+    chain: list[Block] = []
+    extend(chain, tokens, owner, SIZE)
+    if rest := tokens[len(chain) * SIZE :]:
+        chain.append(block_behind(chain[-1].key if chain else root_key(owner), rest))
+    return chain
+
+
+class Files(dict[Key, bytes]):
+    """A disk that takes what it is told to."""
+
+    is_busy = False
+
+    def write(self, block: Block, data: bytes) -> None:
+        self[block.key] = data
+
+    def read(self, block: Block) -> bytes | None:
+        return self.get(block.key)
+
+    def delete(self, key: Key) -> None:
+        self.pop(key, None)
+
+
+def new_tiers(ram: int = 1000, disk: Files | None = None, **options: object) -> Tiers:
+    return Tiers(block_tokens=SIZE, ram_bytes_max=ram, disk=disk, disk_bytes_max=1000, **options)  # type: ignore[arg-type]
+
+
+def store(tiers: Tiers, tokens: Sequence[int], owner: str = "ann") -> list[Block]:
+    chain = chain_of(tokens, owner)
+    for block in chain:
+        tiers.put(block, block.tokens.tobytes())
+    tiers.check()
+    return chain
+
+
+def found(tiers: Tiers, tokens: Sequence[int], owner: str = "ann") -> int:
+    """How many tokens of a prompt are stored."""
+    return sum(piece.length for piece in tiers.find(tokens, owner, []))
+
+
+def test_a_block_is_found_by_everything_up_to_its_end_and_its_owner() -> None:
+    tiers = new_tiers()
+    store(tiers, TOKENS)
+
+    assert found(tiers, TOKENS) == 14
+    assert found(tiers, [*TOKENS, 1, 2, 3]) == 14
+    assert found(tiers, TOKENS[:9]) == 9, "a beginning of a block"
+    assert found(tiers, [*TOKENS[:6], 1, 2, 3]) == 6, "a block that others leave in the middle"
+    assert found(tiers, [7, *TOKENS[1:]]) == 0
+    assert found(tiers, TOKENS, "bob") == 0
+
+
+def test_what_is_shared_is_stored_once() -> None:
+    tiers = new_tiers()
+    for last in range(10):
+        store(tiers, [*TOKENS[:12], last])
+
+    assert tiers.num_blocks == 3 + 10
+
+
+def test_a_short_block_makes_way_for_the_longer_one() -> None:
+    tiers = new_tiers()
+    short = store(tiers, TOKENS[:10])[-1]
+    store(tiers, TOKENS)
+    store(tiers, TOKENS[:9])
+
+    assert tiers.num_blocks == 4
+    assert tiers.holds(short), "its tokens can be had from the longer one"
+
+
+def test_the_least_recently_used_leave_memory_first_and_the_beginning_of_a_prompt_last() -> None:
+    tiers = new_tiers(ram=4 * 12)
+    one, two = list(range(12)), list(range(100, 112))
+    store(tiers, one)
+    blocks = [piece.block for piece in tiers.find(one, "ann", [])]
+    tiers.touch(blocks)
+    store(tiers, two[:4])
+
+    assert found(tiers, one) == 8
+    tiers.get(blocks[0])
+    store(tiers, two[:8])
+    assert found(tiers, one) == 4
+    store(tiers, list(range(200, 208)))
+    assert found(tiers, one) == 0
+
+
+def test_what_is_pinned_stays_in_memory_until_its_time_is_over() -> None:
+    tiers = new_tiers(ram=4 * 16)
+    tiers.pin(store(tiers, TOKENS[:8]), until=5)
+    for start in range(0, 400, 100):
+        store(tiers, list(range(start, start + 8)))
+    assert found(tiers, TOKENS) == 8
+
+    tiers.expire(5)
+    store(tiers, list(range(500, 516)))
+    assert found(tiers, TOKENS) == 0
+
+
+def test_pins_take_half_of_the_memory_at_most() -> None:
+    tiers = new_tiers(ram=4 * 16)
+    tiers.pin(store(tiers, list(range(12))), until=5)
+    store(tiers, list(range(100, 108)))
+
+    assert found(tiers, list(range(100, 108))) == 8
+
+
+def test_what_leaves_memory_is_read_from_disk() -> None:
+    files = Files()
+    tiers = new_tiers(ram=4 * 12, disk=files)
+    first = store(tiers, TOKENS)
+    store(tiers, list(range(12)))
+
+    assert found(tiers, TOKENS) == 14
+    assert [tiers.get(block) for block in first] == [block.tokens.tobytes() for block in first]
+    tiers.check()
+
+
+def test_a_block_that_the_disk_has_lost_is_forgotten() -> None:
+    files = Files()
+    tiers = new_tiers(ram=0, disk=files)
+    first = store(tiers, TOKENS)
+    del files[first[1].key]
+
+    assert tiers.get(first[1]) is None
+    tiers.check()
+    assert found(tiers, TOKENS) == 4
+
+
+def test_a_busy_disk_gets_it_later() -> None:
+    files = Files()
+    files.is_busy = True
+    tiers = new_tiers(disk=files)
+    store(tiers, TOKENS)
+    assert not files
+    assert not tiers.has_to_write
+    assert tiers.num_unwritten == 4
+
+    files.is_busy = False
+    tiers.write_waiting()
+    assert len(files) == 4
+
+
+def test_the_disk_has_a_budget_of_its_own() -> None:
+    files = Files()
+    tiers = Tiers(block_tokens=SIZE, ram_bytes_max=0, disk=files, disk_bytes_max=40)
+    for start in range(0, 1000, 100):
+        store(tiers, list(range(start, start + 10)))
+        assert tiers.disk_bytes == sum(map(len, files.values())) <= 40
+
+
+def test_what_is_found_at_the_start_is_there_and_the_oldest_is_deleted() -> None:
+    files = Files()
+    blocks = [(block, 16) for block in chain_of(list(range(12)))]
+    files.update({block.key: block.tokens.tobytes() for block, _ in blocks})
+    tiers = Tiers(block_tokens=SIZE, ram_bytes_max=0, disk=files, disk_bytes_max=40, found=blocks)
+
+    assert len(files) == 2
+    assert tiers.disk_bytes == 32
+
+
+def test_whole_states_are_found_whole() -> None:
+    tiers = new_tiers(whole=True)
+    for length in (5, 9, 12):
+        tiers.put(block_behind(root_key("ann"), TOKENS[:length]), bytes(8))
+    tiers.check()
+
+    assert tiers.num_blocks == 3, "none is part of another"
+    assert [found(tiers, TOKENS[:length]) for length in (4, 5, 8, 11, 14)] == [0, 5, 5, 9, 12]
+
+
+def test_blocks_of_large_models_are_shorter() -> None:
+    assert block_tokens(4096) == BLOCK_TOKENS_MAX
+    assert block_tokens(114_688) == 64  # 0.6B
+    assert block_tokens(327_680) == 16  # 70B
+    assert block_tokens(1 << 30) == 1
+    for size in (1, 1000, 200_000, 1 << 22):
+        assert block_tokens(size) * size <= BLOCK_BYTES_MAX
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_books_are_right_whatever_happens(seed: int) -> None:
+    draw = random.Random(seed)
+    files = Files()
+    tiers = new_tiers(ram=draw.choice([0, 50, 300]), disk=draw.choice([None, files]))
+    for _ in range(400):
+        files.is_busy = draw.random() < 0.3
+        tokens = [draw.randrange(2) for _ in range(draw.randint(1, 14))]
+        kept = store(tiers, tokens, draw.choice(["ann", "bob"]))
+        if draw.random() < 0.2:
+            tiers.pin(kept, draw.random())
+        if draw.random() < 0.1 and files:
+            del files[draw.choice(list(files))]
+        tiers.expire(draw.random())
+        tiers.write_waiting()
+        for piece in tiers.find(tokens, "ann", []):
+            data = tiers.get(piece.block)
+            assert data is None or array("i", data) == piece.block.tokens
+            assert list(piece.block.tokens[: piece.length]) == tokens[: piece.length]
+            tokens = tokens[piece.length :]
+        tiers.check()
