@@ -83,8 +83,10 @@ def timed(server: Running, asking: Asking, messages: Sequence[Any], times: Times
     return answer
 
 
-def come_back(server: Running, asking: Asking, said: list[Any], times: Times) -> None:
-    timed(server, asking, [*said, user("And now?")], times)
+def come_back(
+    server: Running, asking: Asking, said: list[Any], question: str, times: Times
+) -> None:
+    timed(server, asking, [*said, user(question)], times)
 
 
 def first_life(
@@ -99,7 +101,7 @@ def first_life(
         for _ in range(OTHERS):
             wait_until_quiet(server)
             asking.ask([user(asking.text(arguments.tokens))], max_tokens=1)
-        come_back(server, asking, said, memory)
+        come_back(server, asking, said, "And now?", memory)
         kept.append(said)
     wait_until_quiet(server)
     return kept, whole, memory
@@ -109,7 +111,7 @@ def second_life(server: Running, kept: list[list[Any]]) -> Times:
     disk, asking = Times(), Asking(server, seed=2)
     asking.ask([user("Good morning.")], max_tokens=4)
     for said in kept:
-        come_back(server, asking, said, disk)
+        come_back(server, asking, said, "What then?", disk)  # not one that was kept, too
     asking.close()
     return disk
 
