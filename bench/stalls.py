@@ -7,10 +7,12 @@ On a random model in the shape of one with 0.6 billion parameters. The gaps are 
 pieces of the running stream, as its client sees them, from when the prompt was sent until its first
 token; a step may hold a stream up for 200 ms, as set, and the bar allows half as much again. The
 prompt's speed is its computed tokens over the time to its first token, in turns alone and beside
-the stream.
+the stream, each on a server of its own, since what a server has computed before stays in the cells
+and slows what comes.
 """
 
 import argparse
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from antiphon.engines.llamacpp.engine import STEP_S
 from antiphon.engines.llamacpp.loading import default_threads
 from bench.models import small_model
 from bench.serving import Running, antiphon, percentile, table
-from bench.watching import Answer, Asking, at_least, at_most, figures, user, wait_until_quiet
+from bench.watching import Answer, Asking, at_least, at_most, figures, user
 
 STREAM_TOKENS = 8192  # more than come while a prompt is computed
 BEGUN_PIECES = 8  # of the stream, before the prompt is sent
@@ -75,18 +77,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=default_threads())
     arguments = parser.parse_args()
-    cells = 8192 + 2 * arguments.tokens
-    own = ("--model", str(small_model()), "--context", str(cells))
+    own = ("--model", str(small_model()), "--context", str(8192 + 2 * arguments.tokens),
+           "--threads", str(arguments.threads))  # fmt: skip
     alone: list[float] = []
     beside: list[Beside] = []
-    with antiphon(*own, "--threads", str(arguments.threads)) as server:
-        asking = Asking(server)
-        for _ in range(arguments.rounds):
-            wait_until_quiet(server)
+    for _ in range(arguments.rounds):
+        with antiphon(*own) as server, contextlib.closing(Asking(server)) as asking:
             alone.append(prompt(server, asking, arguments.tokens)[1])
-            wait_until_quiet(server)
+        with antiphon(*own) as server, contextlib.closing(Asking(server)) as asking:
             beside.append(beside_a_stream(server, asking, arguments.tokens))
-        asking.close()
     gaps_s = [gap for one in beside for gap in one.gaps_s]
     p50, p99, most = (percentile(gaps_s, share) for share in (0.5, 0.99, 1.0))
     shares = [one.tokens_s / speed for one, speed in zip(beside, alone, strict=True)]

@@ -21,7 +21,7 @@ from typing import Any
 
 from antiphon.engines.base import SamplingParams
 from antiphon.engines.llamacpp.loading import SEQUENCE_IDS_MAX, default_threads
-from antiphon.engines.llamacpp.model_runner import BATCH_TOKENS, ModelRunner
+from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk
 from bench.models import small_model
@@ -31,6 +31,7 @@ from bench.watching import Asking, assistant, at_most, figures, user, wait_until
 ANSWER_TOKENS = 16
 LAST = 5  # turns that the median is of
 BARE_DECODES = 3  # for each of them
+CONTEXT_TOKENS = 512  # of what stands in front, computed at once
 AGAIN_MAX, RATIO_MAX = 16, 1.2
 
 
@@ -61,7 +62,7 @@ class Bare:
     def seconds(self, context: int, new: int) -> float:
         """Of `new` tokens behind `context` others, the middle of a few."""
         while self._length < context:
-            self._decode(min(BATCH_TOKENS, context - self._length))
+            self._decode(min(CONTEXT_TOKENS, context - self._length))
         taken = []
         for _ in range(BARE_DECODES):
             begun = time.perf_counter()

@@ -36,8 +36,8 @@ def test_a_missed_bar_is_said() -> None:
 
 
 def test_a_conversation_that_was_computed_again_is_named() -> None:
-    whole = Times([10.0], [2000], lost=1)
-    memory = Times([1.0, 10.0], [40, 2000], lost=1)
+    whole = Times([10.0], [2000], [0], lost=1)
+    memory = Times([1.0, 10.0], [40, 2000], [1984, 0], lost=1)
 
     assert memory.row("from memory", whole, 30)[0] == ("from memory (1 of 2 were computed again)")
     assert whole.row("computed", whole, None)[0] == "computed"

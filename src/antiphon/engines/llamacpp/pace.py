@@ -1,14 +1,17 @@
 """How much a step may take on, so that nobody who waits for a token waits long. Pure.
 
-What a prompt token costs, and what a block costs that leaves the cells or comes back, is learned
-from the steps themselves: it depends on the model, the machine, what else runs there, and the
-length of the context.
+What a step costs whatever is in it (above all, reading the weights), what a prompt token costs, and
+what a block costs that leaves the cells or comes back, is learned from the steps themselves: it
+depends on the model, the machine, what else runs there, and the length of the context.
 """
 
 from collections.abc import Sequence
 
-FIRST_TOKENS = 64  # of the first step, of which nothing is known yet
+FIRST_TOKENS = 16  # of the first step, of which nothing is known yet
 TOKENS_MIN = 8  # of every step: a prompt always goes on
+PROMPT_SHARE = 0.5  # of a step's time at least, whatever reading the weights takes
+TOKENS_SHARE_MIN = 0.2  # of what a step with a prompt took, that is put down to its tokens
+ALONE_STEPS = 2  # as long may a step be while nobody waits for a token: then newcomers wait for it
 LATEST_SHARE = 0.3  # of the last step in the average
 FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
 BLOCKS_MAX = 64  # of a step
@@ -21,16 +24,18 @@ class Pace:
     def __init__(self, step_s: float) -> None:
         assert step_s > 0
         self._step_s = step_s
+        self._fixed_s: float | None = None
         self._token_s: float | None = None
         self._block_s: float | None = None
         self._saving_s = 0.0  # that may be taken from those who decode
 
-    def tokens(self, most: int) -> int:
-        """Prompt tokens for the next step, `most` at most."""
+    def tokens(self, most: int, *, alone: bool = False) -> int:
+        """Prompt tokens for the next step, `most` at most. `alone`: nobody waits for a token."""
         if self._token_s is None:
             return min(most, FIRST_TOKENS)
-        affordable = int(self._step_s / self._token_s)
-        return min(most, max(TOKENS_MIN, affordable))
+        step_s = self._step_s * (ALONE_STEPS if alone else 1)
+        for_tokens = max(step_s - (self._fixed_s or 0), PROMPT_SHARE * step_s)
+        return min(most, max(TOKENS_MIN, int(for_tokens / self._token_s)))
 
     def tokens_in(self, seconds: float) -> int:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""
@@ -53,10 +58,15 @@ class Pace:
 
     def observe(self, lengths: Sequence[int], seconds: float) -> None:
         """A step computed so many tokens of each sequence in `seconds`. Steps of a few tokens each
-        say little about prompts: reading the weights is most of what they cost, however many."""
+        say what a step costs at least, the others what a token of a prompt costs."""
+        tokens = sum(lengths)
         self._saving_s += SAVING_SHARE * seconds
-        if max(lengths, default=0) >= TOKENS_MIN and seconds > 0:
-            self._token_s = _average(self._token_s, seconds / sum(lengths))
+        if max(lengths, default=0) < TOKENS_MIN:
+            beyond = (tokens - 1) * (self._token_s or 0)
+            self._fixed_s = _average(self._fixed_s, max(0, seconds - beyond))
+        elif seconds > 0:
+            token_s = max(seconds - (self._fixed_s or 0), TOKENS_SHARE_MIN * seconds) / tokens
+            self._token_s = _average(self._token_s, token_s)
 
     def observe_blocks(self, blocks: int, seconds: float) -> None:
         """So many were saved or brought back in `seconds`."""

@@ -84,7 +84,7 @@ def lengths(
         steps.append((sequence, length))
     budget = PREFILL_TOKENS_BESIDE if steps else alone
     if pace is not None:
-        budget = pace.tokens(budget)
+        budget = pace.tokens(budget, alone=not steps)
     prompts = [s for s in running if not decodes(s) and not s.restoring]
     shares = share(budget, [sequence.num_pending for sequence in prompts])
     return steps + [(s, length) for s, length in zip(prompts, shares, strict=True) if length]
