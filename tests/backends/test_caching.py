@@ -258,7 +258,7 @@ async def test_keys_do_not_find_each_others_prompts_unless_they_may() -> None:
     for shares, read in ((False, 0), (True, 1)):
         own = backend(shares_cache=shares)
         for name in ("ann", "bob"):
-            context = RequestContext(request_id="r", principal=name)
+            context = RequestContext(request_id="r", owner=name)
             message = accumulate([event async for event in own.stream(request, context)])
 
         assert bool(message.usage.cache_read_input_tokens) == bool(read)

@@ -76,12 +76,13 @@ def test_without_a_data_directory_the_stacks_go_to_stderr(tmp_path: Path) -> Non
     assert "Fatal Python error: Aborted" in lines
 
 
-def test_a_start_empties_the_file_and_an_orderly_end_says_nothing(
+def test_a_start_keeps_what_was_there_aside_and_an_orderly_end_says_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / crash.FILE).write_text("Fatal Python error: of another day\n")
     with crash.reported(tmp_path):
         assert (tmp_path / crash.FILE).read_text() == ""
+        assert (tmp_path / crash.EARLIER).read_text().endswith("of another day\n")
         (tmp_path / crash.FILE).write_text("Fatal Python error: Aborted\n")  # of another server
 
     assert capfd.readouterr() == ("", "")

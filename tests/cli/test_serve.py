@@ -235,7 +235,7 @@ def test_doctor_shows_every_budget_in_tokens_and_bytes() -> None:
     assert rows["idle cells"].startswith("512 tokens")
     assert rows["batch"] == "1,024 tokens together, 104 MiB to compute them"
     assert rows["slots"].startswith("8 answers at a time, each with room for 256 tokens, 768 KiB")
-    assert "64 tokens, 192 KiB of a prompt at first, then 100 ms' worth: 1,024" in rows["step"]
+    assert "16 tokens, 48 KiB of a prompt at first, then 100 ms' worth: 1,024" in rows["step"]
     assert rows["waiting"] == "1,024 requests, 2,096,128 tokens, 71 MiB at most"
 
 

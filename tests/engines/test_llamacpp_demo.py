@@ -1,6 +1,7 @@
 """The shipped model, many at once: everyone gets the answer that they would get alone."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing
 from importlib.resources import files
@@ -63,3 +64,36 @@ async def test_sixteen_at_once_in_4096_cells(engine: LlamaEngine) -> None:
         assert reference.worst_gap(prompt, tokens) < TOLERANCE
     reference.close()
     assert engine.metrics()["running"] == engine.metrics()["waiting"] == 0
+
+
+async def test_forks_pauses_and_returns_from_memory_and_disk_change_no_answer(
+    tmp_path: Path,
+) -> None:
+    """Conversations in too few cells, three at a time, turn by turn; the server restarts between.
+    Every token is judged by a computation from scratch."""
+
+    def load() -> LlamaEngine:
+        return LlamaEngine.load(
+            MODEL, slots=3, context=768, ram_bytes=1 << 20, disk_folder=tmp_path
+        )
+
+    reference, few, counts = Reference(MODEL), load(), Counter[str]()
+    threads = [chat(few, f"{question} Tell me more.") for question in QUESTIONS]
+    threads += [[*threads[0][:9], *threads[1][9:]], [*threads[2]]]
+    for turn in range(3):
+        for first in range(0, len(threads), 3):
+            group = threads[first : first + 3]
+            answers = await asyncio.gather(*(answer(few, prompt) for prompt in group))
+            for thread, (tokens, _) in zip(group, answers, strict=True):
+                assert reference.worst_gap(thread, tokens) < TOLERANCE
+                thread += [*tokens[:150], *chat(few, f"And then, {turn}?")]
+                del thread[:-700]
+        counts.update(few.metrics())
+        if turn < 2:
+            await few.close()
+            few = load()
+    await few.close()
+    reference.close()
+
+    assert counts["failed_steps"] == 0
+    assert counts["restored_tokens"] > 0

@@ -14,18 +14,19 @@ from antiphon.engines.llamacpp.blocks import Block, block_behind, root_key
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.errors import StartupError
 
+MODEL, OTHER = "0" * 32, "1" * 32
 BLOCK = block_behind(root_key("ann"), range(64))
 DATA = bytes(range(256)) * 40
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[BlockFiles]:
-    files = BlockFiles(tmp_path / "cache", "model")
+    files = BlockFiles(tmp_path / "cache", MODEL)
     yield files
     files.close()
 
 
-def again(files: BlockFiles, name: str = "model") -> BlockFiles:
+def again(files: BlockFiles, name: str = MODEL) -> BlockFiles:
     """What the next process sees."""
     files.close()
     return BlockFiles(files._root, name)
@@ -134,7 +135,8 @@ def test_the_least_recently_used_are_found_first(files: BlockFiles) -> None:
 
 
 def test_what_was_never_finished_is_removed_when_it_is_old(files: BlockFiles) -> None:
-    young, old = (files._folder / f"{name}.part" for name in ("young", "old"))
+    young, old = (file_of(files).with_suffix(f".{number}.part") for number in (1, 2))
+    young.parent.mkdir()
     for path in (young, old):
         path.write_bytes(b"half of it")
     os.utime(old, (time.time() - 7200,) * 2)
@@ -143,12 +145,59 @@ def test_what_was_never_finished_is_removed_when_it_is_old(files: BlockFiles) ->
     assert (young.exists(), old.exists()) == (True, False)
 
 
+def test_files_of_others_are_left_alone(files: BlockFiles) -> None:
+    """Somebody keeps his downloads in the same folder."""
+    others = [
+        files._root / "app.kv",
+        files._root / "Downloads" / "linux.iso.part",
+        files._root / "Downloads" / "ab" / "app.kv",
+        files._folder / "ab" / "notes.part",
+    ]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+        os.utime(path, (1000, 1000))
+
+    assert list(files.found(0)) == []
+    assert all(path.exists() for path in others)
+
+
+def test_a_disk_that_can_no_longer_be_changed_stops_nobody(
+    files: BlockFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.write(BLOCK, DATA)
+    files.delete(block_behind(BLOCK.key, [1]).key)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("unlink", "replace"):
+        monkeypatch.setattr(Path, name, read_only)
+    monkeypatch.setattr(os, "utime", read_only)
+    other = block_behind(BLOCK.key, range(3))
+    files.delete(BLOCK.key)
+    files.write(other, DATA)
+    until(lambda: files.failed() == [other.key])
+    files.write(BLOCK, DATA)
+    assert files.read(BLOCK) == DATA
+    assert files._thread.is_alive()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if condition():
+            return
+        time.sleep(0.001)
+    raise AssertionError("never")
+
+
 def test_other_models_keep_half_of_the_budget(files: BlockFiles) -> None:
     for number in range(4):
         files.write(block_behind(root_key(str(number)), range(3)), bytes(1000))
 
-    other = again(files, "other")
+    other = again(files, OTHER)
     assert list(other.found(4400)) == []
+    assert 2000 <= other.foreign_bytes <= 2200
     other.write(BLOCK, DATA)
     first = again(other)
     assert len(list(first.found(1 << 20))) == 2
@@ -195,4 +244,4 @@ def test_a_disk_that_cannot_be_written_is_said_once(
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match=r"Nothing can be kept in .*file"):
-        BlockFiles(tmp_path / "file", "model")
+        BlockFiles(tmp_path / "file", MODEL)

@@ -26,6 +26,22 @@ def test_without_a_template(tmp_path: Path) -> None:
     assert file.chat_template is None
 
 
+def test_a_fingerprint_is_of_shapes_and_weights_and_not_of_names(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "one.gguf")
+    one = gguf.read(path)
+    same = gguf.read(write_model(tmp_path / "two.gguf"))
+    longer = gguf.read(write_model(tmp_path / "longer.gguf", context_length=4096))
+    content = bytearray(path.read_bytes())
+    content[-50_000] ^= 1
+    content[-4000:] = bytes(4000)
+    weights = gguf.read(damaged(tmp_path / "weights.gguf", bytes(content)))
+
+    fingerprints = [gguf.fingerprint(file) for file in (one, same, longer, weights)]
+    assert fingerprints[0] == fingerprints[1]
+    assert len(set(fingerprints)) == 3
+    assert gguf.fingerprint(one, "another version") != fingerprints[0]
+
+
 def damaged(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path

@@ -104,11 +104,10 @@ def test_nothing_stays_of_a_block_that_has_no_room(runner: ModelRunner) -> None:
     runner.decode([chunk(1, 0, A + B)])
     saved = runner.save(1, 0, len(A + B))
     runner.decode([chunk(5, 0, [7] * (1024 - len(A + B) - 5), draws=False)])
-    with pytest.raises((AssertionError, RuntimeError, ValueError)):
-        runner.restore(2, 0, len(A + B), saved)
+    assert not runner.restore(2, 0, len(A + B), saved)
     runner.remove(5)
 
-    runner.restore(2, 0, len(A + B), saved)
+    assert runner.restore(2, 0, len(A + B), saved)
     assert same(logits(runner, 2, len(A + B), C), logits(runner, 1, len(A + B), C))
 
 

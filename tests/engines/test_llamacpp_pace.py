@@ -43,6 +43,19 @@ def test_prompts_have_half_of_the_time_where_reading_the_weights_takes_all_of_it
     assert pace.tokens(512) >= 9
 
 
+def test_blocks_take_their_time_from_prompts() -> None:
+    pace = Pace(STEP_S)
+    steps(pace, 0.001, 3)
+    pace.observe_blocks(10, 0.1)
+    pace.begin_step()
+    pace.spend_on_blocks(4)
+    assert pace.tokens(512) == pytest.approx(160, abs=2)
+    pace.spend_on_blocks(20)
+    assert pace.tokens(512) == pytest.approx(100, abs=2), "half of a step at least"
+    pace.begin_step()
+    assert pace.tokens(512) == pytest.approx(200, abs=2)
+
+
 def test_a_step_may_take_twice_as_long_while_nobody_waits_for_a_token() -> None:
     pace = Pace(STEP_S)
     steps(pace, 0.001, 3)

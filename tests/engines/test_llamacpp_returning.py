@@ -1,15 +1,18 @@
 """Conversations leave the cells and come back, on a tiny random model: never a wrong answer."""
 
+import asyncio
 import random
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from antiphon.engines.base import Pin
+from antiphon.engines.base import FinishReason, Pin
 from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX
+from antiphon.engines.llamacpp.disk import HEADER
 from antiphon.engines.llamacpp.engine import LlamaEngine
-from antiphon.errors import StartupError
+from antiphon.errors import InternalError, StartupError
 from tests.engines.asking import TOLERANCE, Answer, job, run, text, until
 from tests.engines.tiny_model import Reference, write_recurrent_model
 
@@ -245,4 +248,60 @@ async def test_a_state_that_cannot_be_cut_is_kept_where_a_prefix_is_pinned(tmp_p
 
     assert [answer.cached for answer in answers] == [0, len(system), len(system)]
     await engine.close()
+    await fresh.close()
+
+
+def all_with_right_checksums(folder: Path) -> None:
+    """Files that are whole, and whose bytes are no state of llama.cpp's."""
+    for path in folder.rglob("*.kv"):
+        content = path.read_bytes()
+        *head, num_tokens, num_bytes, _ = HEADER.unpack_from(content)
+        start = HEADER.size + 4 * num_tokens
+        garbage = bytes(num_bytes)
+        named = zlib.crc32(content[8:40] + content[HEADER.size : start])
+        checksum = zlib.crc32(garbage, named)
+        packed = HEADER.pack(*head, num_tokens, num_bytes, checksum)
+        path.write_bytes(packed + content[HEADER.size : start] + garbage)
+
+
+async def test_a_block_that_llama_cpp_does_not_take_fails_one_request_once(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    before = load(tiny_model, tmp_path)
+    prompt = text(before, "A long beginning. " * 30)
+    await run(before, job(prompt, 10))
+    await before.close()
+    all_with_right_checksums(tmp_path)
+
+    after = load(tiny_model, tmp_path)
+    other = asyncio.create_task(run(after, job([65] * 30, 400)))
+    await until(lambda: after.metrics()["running"] == 1)
+    with pytest.raises(InternalError):
+        await run(after, job([*prompt, 7], 10))
+    again = await run(after, job([*prompt, 7], 10))
+    assert len(again.tokens) == 10 or again.finish_reason == FinishReason.STOP
+    assert (await other).finish_reason is not None, "nobody else notices"
+    assert after.metrics()["failed_steps"] == 1
+    await after.close()
+
+
+async def test_a_state_that_was_being_computed_when_the_engine_closed_is_not_kept(
+    tmp_path: Path,
+) -> None:
+    """Half of a step may be in it."""
+    path = write_recurrent_model(tmp_path / "mamba.gguf")
+    before = load(path, tmp_path / "cache", slots=2, context=2048)
+    fresh = load(path, slots=2, context=2048, ram_bytes=0)
+    prompt = text(before, "one two three four " * 60)
+    chunks = before.generate(job(prompt))
+    await anext(chunks)
+    await before.close()
+    await chunks.aclose()
+
+    after = load(path, tmp_path / "cache", slots=2, context=2048)
+    assert (await run(after, job([*prompt, 7], 20)))[1:] == (
+        await run(fresh, job([*prompt, 7], 20))
+    )[1:]
+    assert after.metrics()["failed_steps"] == 0
+    await after.close()
     await fresh.close()

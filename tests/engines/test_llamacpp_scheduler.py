@@ -74,6 +74,9 @@ class FakeDisk:
     def delete(self, key: Key) -> None:
         del self.files[key]
 
+    def failed(self) -> list[Key]:
+        return [key for key in self.files if self.draw.random() < self.loses / 10]
+
 
 def memory(size: int, **options: Any) -> Tiers:
     return Tiers(block_tokens=BLOCK_TOKENS, ram_bytes_max=size, **options)
@@ -121,8 +124,9 @@ class Cells:
                 assert [token for _, token in cells] == list(block.tokens)
                 if self.tiers.whole:
                     assert len(block.tokens) == len(self.held[seq_id])
-                self.tiers.put(block, block.tokens.tobytes())
-            case Restore(seq_id, start, length, data):
+                if self.tiers.wants(block, start):
+                    self.tiers.put(block, block.tokens.tobytes())
+            case Restore(seq_id, start, length, _, data):
                 cells = self.held.setdefault(seq_id, [])
                 assert len(cells) == start
                 tokens = array("i", data)

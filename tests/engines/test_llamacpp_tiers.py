@@ -16,7 +16,7 @@ from antiphon.engines.llamacpp.blocks import (
     extend,
     root_key,
 )
-from antiphon.engines.llamacpp.tiers import Tiers
+from antiphon.engines.llamacpp.tiers import SIBLINGS_MAX, Tiers
 
 SIZE = 4
 TOKENS = list(range(1000, 1014))  # three whole blocks and a short one
@@ -35,6 +35,11 @@ class Files(dict[Key, bytes]):
     """A disk that takes what it is told to."""
 
     is_busy = False
+    lost: Sequence[Key] = ()
+
+    def failed(self) -> list[Key]:
+        lost, self.lost = list(self.lost), ()
+        return lost
 
     def write(self, block: Block, data: bytes) -> None:
         self[block.key] = data
@@ -52,8 +57,9 @@ def new_tiers(ram: int = 1000, disk: Files | None = None, **options: object) -> 
 
 def store(tiers: Tiers, tokens: Sequence[int], owner: str = "ann") -> list[Block]:
     chain = chain_of(tokens, owner)
-    for block in chain:
-        tiers.put(block, block.tokens.tobytes())
+    for number, block in enumerate(chain):
+        if tiers.wants(block, number * SIZE):
+            tiers.put(block, block.tokens.tobytes())
     tiers.check()
     return chain
 
@@ -69,8 +75,8 @@ def test_a_block_is_found_by_everything_up_to_its_end_and_its_owner() -> None:
 
     assert found(tiers, TOKENS) == 14
     assert found(tiers, [*TOKENS, 1, 2, 3]) == 14
-    assert found(tiers, TOKENS[:9]) == 9, "a beginning of a block"
-    assert found(tiers, [*TOKENS[:6], 1, 2, 3]) == 6, "a block that others leave in the middle"
+    assert found(tiers, TOKENS[:9]) == 8
+    assert found(tiers, [*TOKENS[:6], 1, 2, 3]) == 4, "two tokens of a block are not worth it"
     assert found(tiers, [7, *TOKENS[1:]]) == 0
     assert found(tiers, TOKENS, "bob") == 0
 
@@ -81,6 +87,21 @@ def test_what_is_shared_is_stored_once() -> None:
         store(tiers, [*TOKENS[:12], last])
 
     assert tiers.num_blocks == 3 + 10
+
+
+def test_of_thousands_that_begin_alike_the_latest_are_looked_at() -> None:
+    tiers = new_tiers(ram=100_000)
+    for number in range(SIBLINGS_MAX + 100):
+        store(tiers, [7, 8, number, number])
+
+    tiers.put(block_behind(root_key("ann"), [7, 8, 9]), bytes(12))
+    for number in range(SIBLINGS_MAX - 1):
+        store(tiers, [7, 8, 1000 + number, 0])
+
+    assert found(tiers, [7, 8, 9]) == 3
+    store(tiers, [7, 8, 3000, 0])
+    assert found(tiers, [7, 8, 9]) == 0
+    assert found(tiers, [7, 8, 3, 3]) == 4, "a whole block is found among any number"
 
 
 def test_a_short_block_makes_way_for_the_longer_one() -> None:
@@ -102,11 +123,51 @@ def test_the_least_recently_used_leave_memory_first_and_the_beginning_of_a_promp
     store(tiers, two[:4])
 
     assert found(tiers, one) == 8
-    tiers.get(blocks[0])
     store(tiers, two[:8])
     assert found(tiers, one) == 4
     store(tiers, list(range(200, 208)))
     assert found(tiers, one) == 0
+
+
+def test_of_a_prompt_larger_than_the_budget_the_beginning_is_kept() -> None:
+    files = Files()
+    for tiers in (new_tiers(ram=160), Tiers(
+        block_tokens=SIZE, ram_bytes_max=0, disk=files, disk_bytes_max=160
+    )):  # fmt: skip
+        store(tiers, list(range(60)))
+        assert found(tiers, list(range(60))) == 40
+        for piece in tiers.find(list(range(60)), "ann", []):
+            tiers.get(piece.block)
+        store(tiers, list(range(100, 108)))
+        assert found(tiers, list(range(60))) >= 28
+
+
+def test_part_of_a_block_is_worth_it_from_sixteen_tokens_on() -> None:
+    tiers = Tiers(block_tokens=64, ram_bytes_max=1000)
+    tiers.put(block_behind(root_key("ann"), range(64)), bytes(8))
+
+    assert found(tiers, [*range(15), 999]) == 0
+    assert found(tiers, [*range(16), 999]) == 16
+
+
+def test_what_could_not_be_written_is_forgotten() -> None:
+    files = Files()
+    tiers = new_tiers(ram=0, disk=files)
+    files.lost = [store(tiers, TOKENS)[0].key]
+    tiers.write_waiting()
+
+    tiers.check()
+    assert found(tiers, TOKENS) == 0
+
+
+def test_a_longer_block_inherits_the_pin_of_the_shorter() -> None:
+    tiers = new_tiers(ram=4 * 16)
+    tiers.pin(store(tiers, [5, 6, 7]), until=5)
+    store(tiers, [5, 6, 7, 8])
+    for start in range(0, 400, 100):
+        store(tiers, list(range(start, start + 8)))
+
+    assert found(tiers, [5, 6, 7, 8]) == 4
 
 
 def test_what_is_pinned_stays_in_memory_until_its_time_is_over() -> None:

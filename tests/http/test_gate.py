@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.datastructures import Headers
 
 from antiphon.config import UNLIMITED, Limits
 from antiphon.engines.stub import StubEngine
@@ -159,6 +160,25 @@ async def test_either_of_two_keys_may_fit(tmp_path: Path) -> None:
         assert (await http.get("/v1/models", headers=headers)).status_code == 200
         headers = {"x-api-key": "sk-static", "authorization": "Bearer nonsense"}
         assert (await http.get("/v1/models", headers=headers)).status_code == 200
+
+
+def test_a_name_that_is_given_again_is_another_identity(tmp_path: Path) -> None:
+    """What is computed for a key, and kept on disk, is not the next one's of its name or place."""
+    file = KeyFile(tmp_path / "keys.sqlite3")
+    identities = []
+    for _ in range(2):
+        _, secret = file.create("ann", UNLIMITED)
+        keys = KeyCheck(ring=KeyRing(file))
+        identities.append(keys.check(Headers({"x-api-key": secret})).identity)
+        file.revoke("ann")
+    for configured in (["a", "b"], ["b"]):
+        keys = KeyCheck(configured)
+        identities.append(keys.check(Headers({"x-api-key": configured[-1]})).identity)
+        identities.append(keys.check(Headers({"x-api-key": configured[0]})).identity)
+
+    ann, another, b, a, b_alone, _ = identities
+    assert len({ann, another, a, b}) == 4
+    assert b == b_alone
 
 
 async def test_the_headers_of_an_answer_include_its_own_cost() -> None:

@@ -35,6 +35,7 @@ class RequestContext:
 
     request_id: str
     principal: str = "anonymous"  # the name of the key
+    owner: str = ""  # who alone may use again what is computed: a name may be given twice
     contract: Contract = LENIENT
     account: Account = field(default_factory=Account)
 

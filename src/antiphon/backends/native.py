@@ -168,7 +168,7 @@ class NativeBackend:
 
     def _owner(self, context: RequestContext) -> str:
         """Whose prefixes and answers may be used again."""
-        return "" if self._shares_cache else context.principal
+        return "" if self._shares_cache else context.owner
 
     def _pins(self, prompt: Prompt) -> list[Pin]:
         long = (each for each in prompt.breakpoints if each.tokens >= self._cache_tokens_min)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-FILE = "crash.log"
+FILE, EARLIER = "crash.log", "crash.log.1"
 # The first line of the file is "Fatal Python error: Segmentation fault", or Aborted, and so on.
 WATCH = """
 if ! read -r end && [ -s "$1" ] && read -r line < "$1"; then
@@ -25,12 +25,15 @@ fi
 
 @contextmanager
 def reported(folder: Path) -> Iterator[None]:
-    """While the context lasts, a crash leaves its stacks in a file in `folder`, which is emptied
-    now, and one line on stderr. Where no file can be made, the stacks go to stderr."""
+    """While the context lasts, a crash leaves its stacks in a file in `folder`, and one line on
+    stderr. Those of an earlier crash are kept beside it, since a supervisor starts the server again
+    at once. Where no file can be made, the stacks go to stderr."""
     with ExitStack() as stack:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = folder / FILE
+            if path.exists() and path.stat().st_size:
+                path.replace(folder / EARLIER)
             descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
             file = stack.enter_context(open(descriptor, "wb"))
             stack.enter_context(_watched(path))

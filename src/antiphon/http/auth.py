@@ -8,17 +8,19 @@ from starlette.datastructures import Headers
 
 from antiphon.config import UNLIMITED, Limits
 from antiphon.errors import AuthenticationError
-from antiphon.storage.keys import KeyRing
+from antiphon.storage.keys import KeyRing, digest_of
 
 NO_RETRY = {"x-should-retry": "false"}  # agents otherwise retry a 401 for minutes
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the name of a key, and what this key may use."""
+    """Who asks: the name of a key, and what this key may use. `identity` tells keys apart that have
+    had the same name, or the same place in the configuration, one after the other."""
 
     name: str
     limits: Limits
+    identity: str = ""
 
 
 class KeyCheck:
@@ -63,6 +65,9 @@ class KeyCheck:
         given = (key or "").encode("latin-1")  # as ASGI decodes headers: the bytes that came
         fits = [hmac.compare_digest(given, known) for known in self._configured]
         if any(fits):
-            return Principal(f"key {fits.index(True) + 1}", self._limits)
+            name = f"key {fits.index(True) + 1}"
+            return Principal(name, self._limits, digest_of(given).hex())
         found = self._ring.find(given) if self._ring is not None else None
-        return Principal(found.name, found.limits.over(self._limits)) if found else None
+        if found is None:
+            return None
+        return Principal(found.name, found.limits.over(self._limits), found.digest.hex())

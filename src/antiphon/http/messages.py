@@ -84,6 +84,7 @@ def request_context(request: Request, policy: Policy) -> RequestContext:
     return RequestContext(
         request_id=request.state.request_id,
         principal=request.state.principal.name,
+        owner=request.state.principal.identity,
         contract=contract(request.headers.get("anthropic-version"), betas, strict=policy.strict),
         account=request.state.account,
     )

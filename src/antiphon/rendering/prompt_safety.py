@@ -136,6 +136,16 @@ class PromptEncoder:
         run = rendered[position:]
         return ids + self._encode_run(run, sentinels, continues=continues and not position)
 
+    def whole_up_to(self, rendered: str, end: int) -> int:
+        """The position behind the last special token that ends by `end`; 0 if there is none. What
+        stands in front and behind can be encoded apart."""
+        last = 0
+        for match in self._special.finditer(rendered):
+            if match.end() > end:
+                break
+            last = match.end()
+        return last
+
     def cut(self, ids: Sequence[int], text: str) -> list[int]:
         """Those of `ids` that spell `text`, which they begin with; what the last of them says
         beyond its end is left out by spelling the rest anew."""

@@ -16,7 +16,7 @@ from antiphon.rendering.call_ids import with_ids
 from antiphon.rendering.caller_texts import mapped_json, texts
 from antiphon.rendering.opening import Opening
 from antiphon.rendering.profiles import ModelProfile, SystemTurns
-from antiphon.rendering.prompt_safety import PromptEncoder
+from antiphon.rendering.prompt_safety import PromptEncoder, Sentinels
 from antiphon.rendering.replay import Prefix, ReplayMap, Spoken, meaning
 from antiphon.rendering.signatures import Signer, thought_in
 from antiphon.rendering.splices import Splices
@@ -98,8 +98,7 @@ class Renderer:
             return self._encoder.protect(text, sentinels)
 
         def encode(text: str, continues: bool) -> list[int]:
-            ids = self._encoder.encode(text, sentinels, continues=continues)
-            return ids if continues else self._from_the_beginning(ids)
+            return self._encode(text, sentinels, continues)
 
         splices = Splices(
             self.profile, self._encoder, sentinels, encode,
@@ -121,9 +120,8 @@ class Renderer:
         ids, tail = splices.put_in(rendered)
         tail = splices.marked_text(tail + last_marks, ids)
         opening = self.profile.openings.get(thinks) or Opening("", "")
-        opened = encode(tail, bool(ids))
-        before = encode(tail.removesuffix(opening.asked), bool(ids)) if opening.asked else opened
-        last = splices.begun(prefill, ids, before, tail)
+        before, opened = self._encoded(tail, opening.asked, bool(ids), sentinels)
+        last = splices.begun(prefill, ids, before, tail, opened)
         is_known = (
             tail.endswith(opening.asked) and _begins(opened, before) and _begins(last, opened)
         )
@@ -163,6 +161,26 @@ class Renderer:
             return None
         start = self._encoder.token(tags.start)
         return opened[len(opened) - opened[::-1].index(start) :] if start in opened else []
+
+    def _encode(self, text: str, sentinels: Sentinels, continues: bool) -> list[int]:
+        ids = self._encoder.encode(text, sentinels, continues=continues)
+        return ids if continues else self._from_the_beginning(ids)
+
+    def _encoded(
+        self, tail: str, asked: str, continues: bool, sentinels: Sentinels
+    ) -> tuple[list[int], list[int]]:
+        """`tail` without what asks for an answer at its end, and all of it. What is in front of the
+        last turn, nearly all of a long prompt, is encoded once for both."""
+        shorter = tail.removesuffix(asked)
+        head = self._encoder.whole_up_to(tail, len(shorter))
+        if not head:
+            encode = self._encode
+            return encode(shorter, sentinels, continues), encode(tail, sentinels, continues)
+        first = self._encode(tail[:head], sentinels, continues)
+        before, opened = (
+            first + self._encoder.encode(text[head:], sentinels) for text in (shorter, tail)
+        )
+        return before, opened
 
     def _from_the_beginning(self, ids: list[int]) -> list[int]:
         if self._begin_id is None or ids[:1] == [self._begin_id]:

@@ -110,15 +110,22 @@ class Splices:
         return self._marks.taken_from(text)[0]
 
     def begun(
-        self, prefill: Turn, ids: Sequence[int], before: Sequence[int], tail: str
+        self,
+        prefill: Turn,
+        ids: Sequence[int],
+        before: Sequence[int],
+        tail: str,
+        opened: list[int],
     ) -> list[int]:
-        """What stands behind `ids`: `tail`, which asks for an answer, and how that begins.
-        `before`: the tokens of `tail` in front of what opens the answer."""
+        """What stands behind `ids`: `tail`, which asks for an answer and is `opened` as tokens, and
+        how the answer begins. `before`: the tokens of `tail` in front of what opens it."""
         said = prefill.text.rstrip()
+        if not said and not prefill.thoughts:
+            return opened
         known = self._answer([prefill]) if said and not prefill.thoughts else None
         if known is not None:
             spoken = self._spoken(known, Prefix().digest([*ids, *before]))
-            return self._encode(tail, bool(ids)) + self._encoder.cut(spoken.generated, said)
+            return opened + self._encoder.cut(spoken.generated, said)
         last: list[int] = []
         for _, thought in prefill.thoughts:
             last += self._thinking(tail, thought, bool(ids or last))

@@ -1,14 +1,16 @@
 """Blocks as files, so that they outlive the process.
 
 A file a block, written by a thread of its own under a temporary name and renamed when it is whole.
-Its name is the block's key; inside are a header, the tokens, the bytes, and a checksum of all. What
-is missing, damaged, or of another format reads as None. Files of other models lie beside, each
-model's in a folder that is named after its fingerprint.
+Its name is the block's key; inside are a header, the tokens, the bytes, and a checksum of all,
+against accidents: whoever can write to the folder is trusted. What is missing, damaged, or of
+another format reads as None. Files of other models lie beside, each model's in a folder that is
+named after its fingerprint; nothing whose name is not of this form is touched.
 """
 
 import contextlib
 import logging
 import os
+import re
 import shutil
 import struct
 import threading
@@ -26,8 +28,9 @@ from antiphon.errors import StartupError
 MAGIC = b"ANTIPHN1"  # of the format: another one is another magic
 HEADER = struct.Struct("<8s16s16sIQI")  # magic, key, parent, tokens, bytes, checksum
 SUFFIX, UNFINISHED = ".kv", ".part"
+OURS = re.compile(r"[0-9a-f]{32}/[0-9a-f]{2}/[0-9a-f]{32}(\.kv|\.\d+\.part)")
 UNFINISHED_S = 3600  # until what is not finished is nobody's any more
-WAITING_BYTES_MAX = 256 << 20  # that wait to be written
+WAITING_BYTES_MAX = 64 << 20  # that wait to be written
 FOREIGN_SHARE = 0.5  # of the budget, that blocks of other models may keep
 CLOSE_S = 10.0  # for what waits to be written when the engine closes
 
@@ -52,6 +55,7 @@ class BlockFiles:
         """
         self._root = folder
         self._folder = folder / fingerprint
+        self.foreign_bytes = 0  # that other models keep, as of `found`
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self._folder / f"probe-{os.getpid()}{UNFINISHED}"
@@ -64,6 +68,7 @@ class BlockFiles:
         self._changed = threading.Condition()
         self._waiting: OrderedDict[Key, tuple[Block, bytes] | None] = OrderedDict()  # None: delete
         self._waiting_bytes = 0
+        self._failed: list[Key] = []
         self._closing = False
         self._has_warned = False
         self._thread = threading.Thread(target=self._run, name="antiphon-disk", daemon=True)
@@ -98,32 +103,37 @@ class BlockFiles:
         path = self._path(block.key)
         try:
             content = path.read_bytes()
-            os.utime(path)
         except OSError:
             return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used last: what the next process goes by
         return _data(content, block)
+
+    def failed(self) -> list[Key]:
+        """See `tiers.Disk.failed`."""
+        with self._changed:
+            failed, self._failed = self._failed, []
+        return failed
 
     def found(self, bytes_max: int) -> Iterator[tuple[Block, int]]:
         """What is there of this model, with the size of its bytes, the least recently used first.
         Deletes what was left unfinished, and what other models have beyond their share of
         `bytes_max`."""
         ours = []
-        for found in self._scan(self._folder):
-            try:
+        for found in self._scan():
+            if self._folder in found.path.parents:
                 head = _read_head(found)
-            except OSError:
-                continue
-            if head is None:
-                found.path.unlink(missing_ok=True)
-            else:
-                ours.append((found.used, head))
+                if head is None:
+                    _unlink(found.path)
+                else:
+                    ours.append((found.used, head))
         self._make_room(int(FOREIGN_SHARE * bytes_max))
         for _, head in sorted(ours, key=lambda pair: pair[0]):
             yield head
 
     def free_bytes(self) -> int:
         """That may still be written, beside what is here already."""
-        here = sum(found.size for found in self._scan(self._root))
+        here = sum(found.size for found in self._scan())
         return shutil.disk_usage(self._folder).free + here
 
     def close(self) -> None:
@@ -138,27 +148,30 @@ class BlockFiles:
     def _path(self, key: Key) -> Path:
         return self._folder / key.hex()[:2] / (key.hex() + SUFFIX)
 
-    def _scan(self, folder: Path) -> Iterator[_Found]:
-        for parent, _, names in os.walk(folder):
-            for name in names:
-                path = Path(parent, name)
-                with contextlib.suppress(OSError):
-                    state = path.stat()
-                    if name.endswith(UNFINISHED) and time.time() - state.st_mtime > UNFINISHED_S:
-                        path.unlink()
-                    elif name.endswith(SUFFIX):
-                        yield _Found(path, state.st_size, state.st_mtime)
+    def _scan(self) -> Iterator[_Found]:
+        """Blocks of all models. Removes what was never finished."""
+        for path in self._root.glob("*/*/*"):
+            if OURS.fullmatch(path.relative_to(self._root).as_posix()) is None:
+                continue
+            try:
+                state = path.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if path.name.endswith(SUFFIX):
+                yield _Found(path, state.st_size, state.st_mtime)
+            elif time.time() - state.st_mtime > UNFINISHED_S:
+                _unlink(path)
 
     def _make_room(self, bytes_max: int) -> None:
         """Let other models keep that much."""
-        others = [f for f in self._scan(self._root) if self._folder not in f.path.parents]
+        others = [found for found in self._scan() if self._folder not in found.path.parents]
         others.sort(key=lambda found: found.used)
-        excess = sum(found.size for found in others) - bytes_max
+        self.foreign_bytes = sum(found.size for found in others)
         for found in others:
-            if excess <= 0:
+            if self.foreign_bytes <= bytes_max:
                 return
-            found.path.unlink(missing_ok=True)
-            excess -= found.size
+            if _unlink(found.path):
+                self.foreign_bytes -= found.size
 
     def _run(self) -> None:
         while True:
@@ -168,11 +181,10 @@ class BlockFiles:
                 if not self._waiting:
                     return
                 key, item = next(iter(self._waiting.items()))
-            if item is None:
-                self._path(key).unlink(missing_ok=True)
-            else:
-                self._write(*item)
+            is_done = _unlink(self._path(key)) if item is None else self._write(*item)
             with self._changed:
+                if not is_done and item is not None:
+                    self._failed.append(key)
                 was_busy = self.is_busy
                 if self._waiting.get(key, False) is item:  # it may have been deleted meanwhile
                     del self._waiting[key]
@@ -181,7 +193,7 @@ class BlockFiles:
             if drained:
                 self.on_drained()
 
-    def _write(self, block: Block, data: bytes) -> None:
+    def _write(self, block: Block, data: bytes) -> bool:
         path = self._path(block.key)
         unfinished = path.with_suffix(f".{os.getpid()}{UNFINISHED}")
         tokens = block.tokens.tobytes()
@@ -191,26 +203,41 @@ class BlockFiles:
         )  # fmt: skip
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
-                f.write(head + tokens)
-                f.write(data)
+            _unlink(unfinished)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with open(os.open(unfinished, flags, 0o600), "wb") as file:
+                file.write(head + tokens)
+                file.write(data)
             unfinished.replace(path)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            _unlink(unfinished)
             if not self._has_warned:
                 self._has_warned = True
                 log.warning("the cache on disk cannot be written: %s", error.strerror or error)
+            return False
+        return True
+
+
+def _unlink(path: Path) -> bool:
+    """Whether it is gone. A disk that is read-only or broken is no reason to stop."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _read_head(found: _Found) -> tuple[Block, int] | None:
-    with found.path.open("rb") as file:
-        start = file.read(HEADER.size)
-        if len(start) < HEADER.size:
-            return None
-        num_tokens = HEADER.unpack(start)[3]
-        return _head(
-            start + file.read(min(4 * num_tokens, found.size)), found.size, found.path.stem
-        )
+    try:
+        with found.path.open("rb") as file:
+            start = file.read(HEADER.size)
+            if len(start) < HEADER.size:
+                return None
+            tokens_size = 4 * HEADER.unpack(start)[3]
+            start += file.read(min(tokens_size, found.size))
+    except OSError:
+        return None
+    return _head(start, found.size, found.path.stem)
 
 
 def _head(start: bytes, size: int, name: str) -> tuple[Block, int] | None:

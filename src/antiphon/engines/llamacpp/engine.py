@@ -12,8 +12,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import asdict
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,6 +26,7 @@ from antiphon.engines.base import (
 from antiphon.engines.llamacpp import loading
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.drawing import Drawing
+from antiphon.engines.llamacpp.figures import figures
 from antiphon.engines.llamacpp.inbox import Cancel, Close, Submit, Wake
 from antiphon.engines.llamacpp.model_runner import BATCH_TOKENS, ModelRunner
 from antiphon.engines.llamacpp.outbox import Failure, Outbox, Outlet
@@ -282,6 +282,8 @@ class LlamaEngine:
                 self._scheduler.cache.check()
         except Exception as error:
             if isinstance(error, InterruptedError) and self._closed:
+                if computing is not None and not self._runner.cuttable:  # their states are gone
+                    self._scheduler.fail({chunk.sequence for chunk in computing.chunks})
                 return
             where = traceback.extract_tb(error.__traceback__)[-1]
             log.error("a step failed: %r in %s:%s", error, Path(where.filename).name, where.lineno)
@@ -295,10 +297,21 @@ class LlamaEngine:
         step = self._scheduler.schedule(began)
         for sequence in step.late:
             self._end(self._jobs.pop(sequence), Failure(timed_out(sequence.time_s)))
-        self._runner.apply(step.operations, self._tiers)
+        broken = self._runner.apply(step.operations, self._tiers)
         blocks = sum(isinstance(operation, Save | Restore) for operation in step.operations)
         self._pace.observe_blocks(blocks, time.monotonic() - began)
+        if broken:
+            self._leave_out(step, broken)
         return step
+
+    def _leave_out(self, step: Step, broken: set[int]) -> None:
+        """Fail the sequences whose blocks could not be brought back. Modifies the step."""
+        log.error("llama.cpp did not take back what had been stored of a prompt")
+        lost = {sequence for sequence in self._scheduler.running if sequence.seq_id in broken}
+        step.chunks = [chunk for chunk in step.chunks if chunk.sequence not in lost]
+        step.admitted = [sequence for sequence in step.admitted if sequence not in lost]
+        step.corrected = [sequence for sequence in step.corrected if sequence not in lost]
+        self._fail(lost)
 
     def _save_all(self) -> None:
         """What is still in the cells goes to the disk, as far as there is time for it."""
@@ -369,7 +382,15 @@ class LlamaEngine:
             touched = set(self._jobs)
             self._scheduler = self._new_scheduler()
             self._runner.clear()
-        for sequence in touched:
+        self._end_failed(touched)
+
+    def _fail(self, sequences: set[Sequence]) -> None:
+        self._num_failures += 1
+        self._scheduler.fail(sequences)
+        self._end_failed(sequences)
+
+    def _end_failed(self, sequences: Iterable[Sequence]) -> None:
+        for sequence in sequences:
             if (job := self._jobs.pop(sequence, None)) is not None:
                 self._end(job, Failure(engine_step_failed()))
 
@@ -393,20 +414,5 @@ class LlamaEngine:
         self._outbox.flush()
 
     def _publish(self) -> None:
-        scheduler = self._scheduler
-        self._snapshot = {
-            "running": len(scheduler.running),
-            "waiting": len(scheduler.waiting),
-            "paused": len(scheduler.paused),
-            "retired": scheduler.cache.retired,
-            "pinned": len(scheduler.pins),
-            "cells_used": scheduler.cache.cells,
-            "cells_total": scheduler.cells,
-            "ram_bytes_used": self._tiers.ram_bytes,
-            "ram_bytes_total": self._tiers.ram_bytes_max,
-            "disk_bytes_used": self._tiers.disk_bytes,
-            "disk_bytes_total": self._tiers.disk_bytes_max,
-            "steps": self._num_steps,
-            "failed_steps": self._num_failures,
-            **asdict(scheduler.counters),
-        }
+        counts = {"steps": self._num_steps, "failed_steps": self._num_failures}
+        self._snapshot = counts | figures(self._scheduler, self._tiers)

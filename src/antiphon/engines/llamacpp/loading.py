@@ -56,6 +56,7 @@ def load(
     if context is not None and context < 2:
         raise StartupError(f"A context of {context} tokens has no room for an answer.")
     file = gguf.read(path)
+    model_runner.set_spin_count(file.size)
     scratch = _scratch_bytes(file, batch)
     on_gpu = gpu_layers != 0 and model_runner.has_gpu()
     plan = memory.plan_context(
@@ -80,7 +81,7 @@ def load(
         threads_small=threads_small,
         batch=batch,
     )
-    files = None if disk_folder is None else storing.block_files(file, runner, disk_folder)
+    files = storing.block_files(file, runner, disk_folder, plan.cells)
     tiers = storing.tiers(file, runner, ram_bytes, files, disk_bytes)
     idle_cells = storing.idle_cells(file, plan.cells)
     tokenizer = LlamaTokenizer(runner.vocabulary)

@@ -34,6 +34,7 @@ BATCH_TOKENS = 512  # rows that are computed together, unless the operator says 
 # process on two cores, the built-in model (6 MiB) answers at 1,700 tokens/s with one thread and at
 # 22 with two; what a second thread gains on an idle machine is small against that.
 LONE_THREAD_BYTES = 100 << 20
+SPINS_SMALL, SPINS_LARGE = 10_000, 1_000_000  # half a millisecond, 50
 LOG_LINES_KEPT = 200
 LOG_DEBUG, LOG_WARNING, LOG_CONTINUES = 1, 3, 5  # levels of the native log
 
@@ -66,15 +67,23 @@ class NativeLog:
 native_log = NativeLog()
 
 
+def set_spin_count(size: int) -> None:
+    """How long OpenMP's threads spin where they wait for each other, for a model of `size` bytes.
+    Read when the libraries load: before anything else here is used.
+
+    Beside two busy processes on two cores, a step of a small model takes 18 ms with libgomp's own
+    count (300,000), 1 ms with the smaller one, and 0.35 ms with either on an idle machine. Of a
+    0.6B model, a step of 8 answers takes 175 ms with a large count, 198 with libgomp's, 210 with
+    the smaller one: there, waking a thread costs more than it saves.
+    """
+    spins = SPINS_SMALL if size < LONE_THREAD_BYTES else SPINS_LARGE
+    os.environ.setdefault("GOMP_SPINCOUNT", str(spins))
+
+
 @cache
 def binding() -> Any:
     """The binding's module, imported on first use (0.2 s) and kept quiet."""
-    # Both are read when the libraries load. A crash report takes seconds. And OpenMP's threads
-    # spin where they wait for each other: beside two busy processes on two cores, a step of a
-    # small model takes 18 ms with libgomp's own spin count, 1 ms with this one, and 0.35 ms with
-    # either on an idle machine.
-    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # a crash report takes seconds
     import cyllama.llama.llama_cpp as llama_cpp
 
     llama_cpp.set_log_callback(native_log)
@@ -227,8 +236,10 @@ class ModelRunner:
         self._threads, self._threads_small = threads, threads_small or threads
         self._threads_now = threads
 
-    def apply(self, operations: Iterable[Operation], tiers: Tiers) -> None:
-        """Copy and remove sequences in the cache, save and restore blocks."""
+    def apply(self, operations: Iterable[Operation], tiers: Tiers) -> set[int]:
+        """Copy and remove sequences in the cache, save and restore blocks. Return the ids whose
+        blocks llama.cpp does not take, and forget these: they hold less than they should."""
+        broken: set[int] = set()
         for operation in operations:
             match operation:
                 case Copy(source, target, length):
@@ -236,42 +247,56 @@ class ModelRunner:
                 case Remove(seq_id):
                     self.remove(seq_id)
                 case Save(seq_id, start, block):
-                    tiers.put(block, self.save(seq_id, start, start + len(block.tokens)))
-                case Restore(seq_id, start, length, data):
-                    self.restore(seq_id, start, start + length, data)
+                    end = start + len(block.tokens)
+                    if tiers.wants(block, start) and (data := self.save(seq_id, start, end)):
+                        tiers.put(block, data)
+                case Restore(seq_id, start, length, block, data):
+                    if seq_id in broken:
+                        continue
+                    if not self.restore(seq_id, start, start + length, data):
+                        tiers.forget(block)
+                        broken.add(seq_id)
+        return broken
 
     def save(self, seq_id: int, start: int, end: int) -> bytes:
         """What the cells of a sequence hold from `start` to `end`; that is all of it, where a
-        state cannot be cut."""
+        state cannot be cut. Empty, if they do not hold all of that: llama.cpp may reuse what lies
+        outside of a sliding window."""
         assert 0 <= start < end <= self._lengths[seq_id]
         if not self.cuttable:
             assert (start, end) == (0, self._lengths[seq_id])
+            if self._context.memory_seq_pos_max(seq_id) != end - 1:
+                return b""
             return bytes(self._context.get_state_seq_data(seq_id))
         self._context.memory_seq_cp(seq_id, self._scratch, start, end)
         try:
+            first = self._context.memory_seq_pos_min(self._scratch)
+            last = self._context.memory_seq_pos_max(self._scratch)
+            if (first, last) != (start, end - 1):
+                return b""
             return bytes(self._context.get_state_seq_data(self._scratch))
         finally:
             self._context.memory_seq_rm(self._scratch, -1, -1)
 
-    def restore(self, seq_id: int, start: int, end: int, data: bytes) -> None:
+    def restore(self, seq_id: int, start: int, end: int, data: bytes) -> bool:
         """Put back what `save` returned, or what it begins with, behind a sequence that ends at
-        `start`. Takes cells, for a moment those of all that was saved."""
+        `start`. Takes cells, for a moment those of all that was saved. False, and nothing changed,
+        if there is no room for it or llama.cpp does not take it for what it should be."""
         assert self._lengths[seq_id] == start
-        if not self.cuttable:
-            assert start == 0, "such a state is a whole one"
-            self._context.set_state_seq_data(data, seq_id)
-            last = self._context.memory_seq_pos_max(seq_id)
-            assert last == end - 1, "there is no room for a state, or it is another one"
-            self._lengths[seq_id] = end
-            return
+        target = self._scratch if self.cuttable else seq_id
         try:
-            self._context.set_state_seq_data(data, self._scratch)
-            last = self._context.memory_seq_pos_max(self._scratch)
-            assert last >= end - 1, "there is no room for a block, or it is another one"
-            self._context.memory_seq_cp(self._scratch, seq_id, start, end)
-        finally:
-            self._context.memory_seq_rm(self._scratch, -1, -1)
-        self._lengths[seq_id] = end
+            self._context.set_state_seq_data(data, target)
+            last = int(self._context.memory_seq_pos_max(target))
+            is_right = last >= end - 1 if self.cuttable else last == end - 1
+        except (RuntimeError, ValueError):
+            is_right = False
+        if is_right and self.cuttable:
+            self._context.memory_seq_cp(target, seq_id, start, end)
+        if self.cuttable or not is_right:
+            self._context.memory_seq_rm(target, -1, -1)
+        if is_right:
+            self._lengths[seq_id] = end
+        return is_right
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Tag the first `length` cells of `source` as `target` too. Takes no cells."""
@@ -298,7 +323,8 @@ class ModelRunner:
     def decode(self, chunks: Sequence[Chunk]) -> list[int]:
         """Compute one batch; return the row to draw from for each chunk that draws.
 
-        On any exception the cache is as it was before.
+        On any exception the cache is as it was before, or without these sequences, where they
+        cannot be cut.
         """
         rows = []
         add, row = self._batch.add, 0
@@ -317,7 +343,9 @@ class ModelRunner:
         except BaseException:
             # Parts of an interrupted batch may be in the cache while their logits are gone.
             for chunk in chunks:
-                self._context.memory_seq_rm(chunk.seq_id, chunk.start or -1, -1)
+                start = chunk.start if self.cuttable else 0
+                self._context.memory_seq_rm(chunk.seq_id, start or -1, -1)
+                self._lengths[chunk.seq_id] = start
             raise
         for chunk in chunks:
             self._lengths[chunk.seq_id] += len(chunk.tokens)

@@ -14,7 +14,7 @@ TOKENS_SHARE_MIN = 0.2  # of what a step with a prompt took, that is put down to
 ALONE_STEPS = 2  # as long may a step be while nobody waits for a token: then newcomers wait for it
 LATEST_SHARE = 0.3  # of the last step in the average
 FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
-BLOCKS_MAX = 64  # of a step
+BLOCKS_MAX = 32  # of a step
 SAVING_SHARE = 0.1  # of the time of those who decode, for saving beside them
 
 
@@ -28,13 +28,15 @@ class Pace:
         self._token_s: float | None = None
         self._block_s: float | None = None
         self._saving_s = 0.0  # that may be taken from those who decode
+        self._spent_s = 0.0  # on blocks, in this step
 
     def tokens(self, most: int, *, alone: bool = False) -> int:
         """Prompt tokens for the next step, `most` at most. `alone`: nobody waits for a token."""
         if self._token_s is None:
             return min(most, FIRST_TOKENS)
         step_s = self._step_s * (ALONE_STEPS if alone else 1)
-        for_tokens = max(step_s - (self._fixed_s or 0), PROMPT_SHARE * step_s)
+        fixed_s = self._spent_s + (self._fixed_s or 0)
+        for_tokens = max(step_s - fixed_s, PROMPT_SHARE * step_s)
         return min(most, max(TOKENS_MIN, int(for_tokens / self._token_s)))
 
     def tokens_in(self, seconds: float) -> int:
@@ -55,6 +57,13 @@ class Pace:
             return 0
         self._saving_s = 0.0
         return 1
+
+    def begin_step(self) -> None:
+        self._spent_s = 0.0
+
+    def spend_on_blocks(self, count: int) -> None:
+        """Take their time from what the step has for prompts."""
+        self._spent_s += count * (self._block_s or 0)
 
     def observe(self, lengths: Sequence[int], seconds: float) -> None:
         """A step computed so many tokens of each sequence in `seconds`. Steps of a few tokens each

@@ -49,7 +49,7 @@ class Room:
         self._free_ids = list(reversed(range(sequence_ids)))
         self._retired_comfortable = spare_ids // 2
         self._operations: list[Operation] = []
-        self._rescues = 0  # blocks that may still be stored in this step before they are evicted
+        self._blocks_left = 0  # that may still be stored and brought back in this step
         self._snapshots: list[Save] = []  # of sequences that run on in the next step
 
     @property
@@ -65,7 +65,9 @@ class Room:
         self.pins.expire(now)
         if self._tiers is not None:
             self._tiers.expire(now)
-        self._rescues = self._blocks_a_step(BESIDE_SHARE)
+        self._blocks_left = self._blocks_a_step(BESIDE_SHARE)
+        if self._pace is not None:
+            self._pace.begin_step()
         for save in self._snapshots:
             if self._stands_at(save):
                 self._emit([save])
@@ -75,6 +77,10 @@ class Room:
         """All operations since the last call, in order."""
         operations, self._operations = self._operations, []
         return operations
+
+    def stored(self, sequence: Sequence) -> int:
+        """How many tokens of a sequence could come back, as of now."""
+        return sum(piece.length for piece in self._spill.pieces(sequence, 0))
 
     def start(self, sequence: Sequence, match: Match) -> None:
         """Give a sequence its id and the cells that are there already. Modifies the sequence."""
@@ -137,11 +143,12 @@ class Room:
     def restore(self, running: list[Sequence], *, beside: bool) -> list[Sequence]:
         """Bring blocks back into cells, as many as a step is long enough for. Return those who
         have to compute what had been promised to be there. Modifies the sequences."""
-        left = self._blocks_a_step(BESIDE_SHARE if beside else 1)
+        if not beside:
+            self._blocks_left = self._blocks_a_step(1)
         corrected = []
         for sequence in running:
-            while sequence.restoring and left > 0:
-                left -= 1
+            while sequence.restoring and self._blocks_left > 0:
+                self._take_blocks(1)
                 if not self._restore_one(sequence):
                     lost = sum(piece.length for piece in sequence.restoring)
                     sequence.restoring.clear()
@@ -152,12 +159,14 @@ class Room:
 
     def save(self, running: list[Sequence], *, beside: bool) -> None:
         """Store what may leave the cells; beside others only if that is soon."""
+        if not self._spill.takes_more:
+            return
         if not beside:
             most = self._blocks_a_step(1) if self._wants_to_save else 0
         elif len(running) > 1 and self.cells - self.cache.cells_locked < AHEAD_SHARE * self.cells:
             self._spill.ahead(running[-1])
-            most = self._blocks_a_step(BESIDE_SHARE)
-        elif self._spill.has_to_save and self._is_crowded:
+            most = self._blocks_left
+        elif self._wants_to_save:
             most = 1 if self._pace is None else self._pace.blocks_beside()
         else:
             most = 0
@@ -187,9 +196,12 @@ class Room:
             if seq_id is None:
                 return False
             self.cache.drop(seq_id)
-        rescued = self._spill.saves_of(seq_id, self._rescues)
-        self._rescues -= len(rescued)
-        self._emit(rescued)
+        if (until := self.pins.until(seq_id)) is not None:
+            self._spill.pin(seq_id, until)
+        if self._spill.takes_more:
+            rescued = self._spill.saves_of(seq_id, self._blocks_left)
+            self._take_blocks(len(rescued))
+            self._emit(rescued)
         self._counters.evictions += 1
         self._release(seq_id)
         return True
@@ -207,10 +219,13 @@ class Room:
         del sequence.restoring[0]
         assert sequence.seq_id is not None
         start, end = sequence.computed, sequence.computed + piece.length
-        self._operations.append(Restore(sequence.seq_id, start, piece.length, data))
+        restore = Restore(sequence.seq_id, start, piece.length, piece.block, data)
+        self._operations.append(restore)
         self.cache.insert(sequence.seq_id, sequence.tokens[start:end])
         sequence.computed = end
         self._counters.restored_tokens += piece.length
+        if sequence.times_paused == 0:
+            self._counters.prompt_tokens_cached += piece.length
         return True
 
     def _pin(self, sequence: Sequence, source: int, pin: Deadline) -> None:
@@ -272,6 +287,12 @@ class Room:
 
     def _blocks_a_step(self, share: float) -> int:
         return 1 if self._pace is None else self._pace.blocks(share)
+
+    def _take_blocks(self, count: int) -> None:
+        """They take time from this step."""
+        self._blocks_left -= count
+        if self._pace is not None:
+            self._pace.spend_on_blocks(count)
 
     def _take_id(self, but: int | None = None) -> int:
         if not self._free_ids:

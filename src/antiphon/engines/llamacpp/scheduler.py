@@ -101,7 +101,8 @@ class Scheduler:
         assert 0 < sequence.prompt_len < self._context_len
         sequence.arrival = self._arrivals
         self._arrivals += 1
-        sequence.to_compute = sequence.prompt_len - self._match(sequence).length
+        known = max(self._match(sequence).length, self.room.stored(sequence))
+        sequence.to_compute = sequence.prompt_len - known
         self.waiting.append(sequence)
 
     def cancel(self, sequence: Sequence) -> None:
@@ -212,7 +213,7 @@ class Scheduler:
             if sequence.cached is None:
                 coming = sum(piece.length for piece in sequence.restoring)
                 sequence.cached = sequence.computed + coming
-                self.counters.prompt_tokens_cached += sequence.cached
+                self.counters.prompt_tokens_cached += sequence.computed
                 step.admitted.append(sequence)
                 turns.count_overtaken(sequence, (s for s in self.waiting if s not in riding))
 

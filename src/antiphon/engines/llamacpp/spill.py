@@ -53,6 +53,10 @@ class Spill:
         self._unsaved.pop(seq_id, None)
         self._blocks.pop(seq_id, None)
 
+    @property
+    def takes_more(self) -> bool:
+        return self._tiers is not None and self._tiers.takes_more
+
     def saves(self, most: int) -> list[Save]:
         """The next blocks to store; those of one id are `saves_of`."""
         saves: list[Save] = []
@@ -74,11 +78,12 @@ class Spill:
         return saves
 
     def is_stored(self, seq_id: int) -> bool:
-        """Whether a retired sequence can leave the cells without a loss."""
-        if self._tiers is None or seq_id in self._unsaved:
+        """Whether a retired sequence can leave the cells without a loss. What stands between the
+        first and the last of its blocks goes before the first and after the last."""
+        if self._tiers is None or seq_id in self._unsaved or seq_id not in self._blocks:
             return False
-        blocks = self._blocks.get(seq_id)
-        return blocks is not None and all(map(self._tiers.holds, reversed(blocks)))
+        blocks = self._blocks[seq_id]
+        return not blocks or (self._tiers.holds(blocks[-1]) and self._tiers.holds(blocks[0]))
 
     def pin(self, seq_id: int, until: float) -> None:
         """Keep what is stored of a retired sequence until then."""

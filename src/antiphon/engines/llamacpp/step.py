@@ -41,6 +41,7 @@ class Restore:
     seq_id: int
     start: int
     length: int
+    block: Block
     data: bytes = field(repr=False)
 
 

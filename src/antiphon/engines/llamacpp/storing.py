@@ -19,13 +19,19 @@ IDLE_CELLS_MIN = 512
 IDLE_CELLS_SHARE = 0.5  # of all cells, at most: what leaves early leaves stored
 
 
-def block_files(file: gguf.ModelFile, runner: ModelRunner, folder: Path) -> BlockFiles:
+def block_files(
+    file: gguf.ModelFile, runner: ModelRunner, folder: Path | None, cells: int
+) -> BlockFiles | None:
     """What was computed by another version, or otherwise, is another model's.
 
     Raises:
         StartupError: the folder cannot be used.
     """
-    how = (model_runner.version(), f"flash attention {runner.flash_attention}")
+    if folder is None:
+        return None
+    how = [model_runner.version(), f"flash attention {runner.flash_attention}"]
+    if any("rope.scaling" in key for key in file.metadata):  # may depend on how long the context is
+        how.append(f"{cells} cells")
     return BlockFiles(folder, gguf.fingerprint(file, *how))
 
 
@@ -42,13 +48,16 @@ def tiers(
     if files is not None and disk_bytes is None:
         disk_bytes = min(int(files.free_bytes() * DISK_SHARE), DISK_BYTES_MAX)
     disk_bytes = disk_bytes or 0
+    found = [] if files is None else list(files.found(disk_bytes))
+    if files is not None:
+        disk_bytes -= files.foreign_bytes
     return Tiers(
         block_tokens=block_tokens(file.bytes_per_cell),
         whole=not runner.cuttable,
         ram_bytes_max=ram_bytes,
         disk=files,
         disk_bytes_max=disk_bytes,
-        found=() if files is None else files.found(disk_bytes),
+        found=found,
     )
 
 

@@ -1,20 +1,26 @@
 """Where blocks are when they have left the cells: in memory, on disk, or both. Pure: what touches
 files is a `Disk`.
 
-Each tier has a budget in bytes and gives up what was unused for longest. Everything that is stored
-in memory is written to the disk as well, as fast as that takes it, so a conversation survives even
-a process that is killed. A block that cannot be read is forgotten: then it is computed.
+Each tier has a budget in bytes and gives up what was unused for longest, the end of a prompt before
+its beginning, since nothing behind a beginning that is gone is found. Everything that is stored in
+memory is written to the disk as well, as fast as that takes it, so a conversation survives even a
+process that is killed. A block that cannot be read is forgotten: then it is computed.
 """
 
 from array import array
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from math import inf
 from typing import Protocol
 
 from antiphon.engines.llamacpp.blocks import Block, Key, Piece, extend, root_key
 from antiphon.engines.llamacpp.radix_cache import common_prefix
 
 PINNED_SHARE = 0.5  # of the memory, at most
+SIBLINGS_MAX = 128  # that are looked at for a beginning, half a millisecond's worth
+BLOCKS_MAX = 65_536  # of a tier
+PART_TOKENS_MIN = 16  # of a block that others leave in the middle: reading it costs as much as all
 
 
 class Disk(Protocol):
@@ -23,7 +29,10 @@ class Disk(Protocol):
         """Whether so much waits to be written that no more is taken."""
 
     def write(self, block: Block, data: bytes) -> None:
-        """Store a block, some time from now. May fail without a word: then it cannot be read."""
+        """Store a block, some time from now; `failed` tells if that was in vain."""
+
+    def failed(self) -> list[Key]:
+        """What could not be written, since the last call."""
 
     def read(self, block: Block) -> bytes | None:
         """What was written, or None if it is missing or damaged."""
@@ -48,19 +57,21 @@ class Tiers:
         self.block_tokens = block_tokens
         self.whole = whole
         self.ram_bytes_max = ram_bytes_max
-        self.disk_bytes_max = disk_bytes_max if disk is not None else 0
+        self._disk = disk if disk_bytes_max > 0 else None
+        self.disk_bytes_max = 0 if self._disk is None else disk_bytes_max
         self.ram_bytes = self.disk_bytes = 0
-        self._disk = disk
         self._in_ram: OrderedDict[Key, bytes] = OrderedDict()
         self._on_disk: OrderedDict[Key, int] = OrderedDict()
         self._unwritten: OrderedDict[Key, None] = OrderedDict()  # in memory, and not on disk yet
         self._blocks: dict[Key, Block] = {}  # in either
-        self._children: defaultdict[Key, list[Block]] = defaultdict(list)
+        self._children: defaultdict[Key, dict[Key, Block]] = defaultdict(dict)
         self._pinned: dict[Key, float] = {}
-        for block, size in found:
+        self._first_to_expire = inf
+        for block, size in found if self._disk is not None else ():
             self._know(block)
             self._on_disk[block.key] = size
             self.disk_bytes += size
+            self._touch_ancestors(block)
         self._shrink_disk()
 
     @property
@@ -80,6 +91,11 @@ class Tiers:
         return self._disk is not None and self._disk.is_busy
 
     @property
+    def takes_more(self) -> bool:
+        """Whether what is put would be stored."""
+        return self.ram_bytes_max > 0 or (self._disk is not None and not self._disk.is_busy)
+
+    @property
     def num_unwritten(self) -> int:
         """Blocks that are in memory and not on their way to the disk yet."""
         return len(self._unwritten)
@@ -96,8 +112,13 @@ class Tiers:
         if self.whole or len(block.tokens) == self.block_tokens:
             return False
         length = len(block.tokens)
-        siblings = self._children.get(block.parent, ())
-        return any(other.tokens[:length] == block.tokens for other in siblings)
+        return any(other.tokens[:length] == block.tokens for other in self._behind(block.parent))
+
+    def wants(self, block: Block, start: int) -> bool:
+        """Whether it is worth to store: it is not there, and what it follows, at position `start`,
+        is. Modifies nothing."""
+        is_led_to = self.whole or start == 0 or block.parent in self._blocks
+        return is_led_to and not self.holds(block)
 
     def find(self, tokens: Sequence[int], owner: str, chain: list[Block]) -> list[Piece]:
         """What brings an empty sequence furthest towards `tokens`. Extends `chain`, the whole
@@ -116,11 +137,11 @@ class Tiers:
         start = len(pieces) * size
         rest = array("i", tokens[start : start + size])
         best = max(
-            (Piece(b, common_prefix(b.tokens, rest, 0)) for b in self._children.get(parent, ())),
+            (Piece(other, common_prefix(other.tokens, rest, 0)) for other in self._behind(parent)),
             key=lambda piece: piece.length,
             default=None,
         )
-        if best is not None and best.length:
+        if best is not None and best.length >= min(PART_TOKENS_MIN, len(best.block.tokens)):
             pieces.append(best)
         return pieces
 
@@ -139,13 +160,14 @@ class Tiers:
             if fits_on_disk:
                 self._unwritten[block.key] = None
                 self.write_waiting()
-            self._shrink_ram()
         else:
             self._write(block, data)
+        self._touch_ancestors(block)
+        self._shrink_ram()
+        self._shrink_disk()
 
     def get(self, block: Block) -> bytes | None:
-        """The bytes of a block, None if it is gone. Modifies what was used last."""
-        self.touch([block])
+        """The bytes of a block, None if it is gone. Modifies where it is stored."""
         data = self._in_ram.get(block.key)
         if data is None and block.key in self._on_disk:
             assert self._disk is not None
@@ -154,8 +176,14 @@ class Tiers:
                 self._drop_from_disk(block.key)
             elif len(data) <= self.ram_bytes_max:
                 self._keep(block.key, data)
+                self._touch_ancestors(block)
                 self._shrink_ram()
         return data
+
+    def forget(self, block: Block) -> None:
+        """It is not what it should be. Modifies what is stored."""
+        self._drop_from_ram(block.key)
+        self._drop_from_disk(block.key)
 
     def touch(self, blocks: Sequence[Block]) -> None:
         """They were wanted: the first of them last, since nothing behind it is found without it.
@@ -171,16 +199,21 @@ class Tiers:
         order of eviction."""
         for block in blocks:
             self._pinned[block.key] = max(until, self._pinned.get(block.key, until))
+            self._first_to_expire = min(self._first_to_expire, until)
 
     def expire(self, now: float) -> None:
-        if self._pinned:
+        if now >= self._first_to_expire:
             self._pinned = {key: until for key, until in self._pinned.items() if until > now}
+            self._first_to_expire = min(self._pinned.values(), default=inf)
 
     def write_waiting(self) -> None:
         """Hand the disk as much as it takes. Modifies what is on it."""
+        for key in () if self._disk is None else self._disk.failed():
+            self._drop_from_disk(key)
         while self.has_to_write:
             key, _ = self._unwritten.popitem(last=False)
             self._write(self._blocks[key], self._in_ram[key])
+        self._shrink_disk()
 
     def check(self) -> None:
         """Recount everything. Modifies nothing; for tests."""
@@ -192,8 +225,8 @@ class Tiers:
         assert all(self._children.values())
 
     def _find_whole(self, tokens: Sequence[int], owner: str) -> list[Piece]:
-        states = self._children.get(root_key(owner), ())
         run = array("i", tokens)
+        states = self._behind(root_key(owner))
         whole = (s for s in states if common_prefix(s.tokens, run, 0) == len(s.tokens))
         best = max(whole, key=lambda state: len(state.tokens), default=None)
         return [] if best is None else [Piece(best, len(best.tokens))]
@@ -202,10 +235,16 @@ class Tiers:
         """The end of a conversation is part of a longer block when that has gone on."""
         if self.whole:
             return
-        for other in list(self._children.get(block.parent, ())):
+        for other in list(self._behind(block.parent)):
             if other.tokens == block.tokens[: len(other.tokens)]:
-                self._drop_from_ram(other.key)
-                self._drop_from_disk(other.key)
+                if (until := self._pinned.pop(other.key, None)) is not None:
+                    self._pinned[block.key] = until
+                self.forget(other)
+
+    def _behind(self, parent: Key) -> Iterator[Block]:
+        """Blocks that follow another, the latest of them: thousands of conversations may begin
+        alike."""
+        return islice(reversed(self._children.get(parent, {}).values()), SIBLINGS_MAX)
 
     def _keep(self, key: Key, data: bytes) -> None:
         self._in_ram[key] = data
@@ -216,10 +255,16 @@ class Tiers:
         self._disk.write(block, data)
         self._on_disk[block.key] = len(data)
         self.disk_bytes += len(data)
-        self._shrink_disk()
+
+    def _touch_ancestors(self, block: Block) -> None:
+        """What a block follows was used as well, and goes after it."""
+        above = self._blocks.get(block.parent)
+        while above is not None:
+            self.touch([above])
+            above = self._blocks.get(above.parent)
 
     def _shrink_ram(self) -> None:
-        while self.ram_bytes > self.ram_bytes_max:
+        while self.ram_bytes > self.ram_bytes_max or len(self._in_ram) > BLOCKS_MAX:
             self._drop_from_ram(self._first_to_go())
 
     def _first_to_go(self) -> Key:
@@ -232,7 +277,7 @@ class Tiers:
         return next(iter(self._in_ram))
 
     def _shrink_disk(self) -> None:
-        while self.disk_bytes > self.disk_bytes_max:
+        while self.disk_bytes > self.disk_bytes_max or len(self._on_disk) > BLOCKS_MAX:
             self._drop_from_disk(next(iter(self._on_disk)))
 
     def _drop_from_ram(self, key: Key) -> None:
@@ -251,13 +296,13 @@ class Tiers:
     def _know(self, block: Block) -> None:
         if block.key not in self._blocks:
             self._blocks[block.key] = block
-            self._children[block.parent].append(block)
+            self._children[block.parent][block.key] = block
 
     def _forget_if_gone(self, key: Key) -> None:
         if key in self._in_ram or key in self._on_disk:
             return
         block = self._blocks.pop(key)
         siblings = self._children[block.parent]
-        siblings.remove(block)
+        del siblings[key]
         if not siblings:
             del self._children[block.parent]
