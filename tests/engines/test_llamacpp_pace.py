@@ -5,7 +5,7 @@ import random
 import pytest
 
 from antiphon.engines.base import SamplingParams
-from antiphon.engines.llamacpp.pace import FIRST_TOKENS, TOKENS_MIN, Pace
+from antiphon.engines.llamacpp.pace import ALONE_TOKENS_MIN, FIRST_TOKENS, TOKENS_MIN, Pace
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence
 
@@ -54,6 +54,14 @@ def test_blocks_take_their_time_from_prompts() -> None:
     assert pace.tokens(512) == pytest.approx(100, abs=2), "half of a step at least"
     pace.begin_step()
     assert pace.tokens(512) == pytest.approx(200, abs=2)
+
+
+def test_a_turn_is_computed_at_once_while_nobody_waits_for_a_token() -> None:
+    pace = Pace(STEP_S)
+    assert pace.tokens(512, alone=True) == ALONE_TOKENS_MIN
+    steps(pace, 0.05, 3)
+    assert pace.tokens(512, alone=True) == ALONE_TOKENS_MIN
+    assert pace.tokens(512) == TOKENS_MIN
 
 
 def test_a_step_may_take_twice_as_long_while_nobody_waits_for_a_token() -> None:

@@ -2,7 +2,7 @@
 
 from antiphon.engines.llamacpp.gguf import ModelFile
 from antiphon.engines.llamacpp.memory import MASK_BYTES, ContextPlan
-from antiphon.engines.llamacpp.pace import FIRST_TOKENS
+from antiphon.engines.llamacpp.pace import ALONE_TOKENS_MIN
 from antiphon.engines.llamacpp.room import PINNED_SHARE
 from antiphon.engines.llamacpp.scheduler import RESERVED_CELLS
 from antiphon.engines.llamacpp.turns import PREFILL_TOKENS_ALONE, PREFILL_TOKENS_BESIDE
@@ -34,8 +34,8 @@ def rows(
         "cells": f"{cells(plan.cells)}, {file.bytes_per_cell:,} bytes each",
         "pinned": f"{cells(pinned)} of these at most, by cache_control",
         "batch": f"{batch:,} tokens together, {_size(computing)} to compute them",
-        "step": f"{cells(FIRST_TOKENS)} of a prompt at first, then {step_s * 1000:.0f} ms' worth: "
-        f"{alone:,} at most, {PREFILL_TOKENS_BESIDE} beside answers",
+        "step": f"{step_s * 1000:.0f} ms' worth of a prompt, {PREFILL_TOKENS_BESIDE} tokens at most"
+        f" beside answers; else {ALONE_TOKENS_MIN} to {alone:,}",
         "waiting": f"{waiting_max:,} requests, {waiting:,} tokens, "
         f"{_size(waiting * PROMPT_TOKEN_BYTES)} at most",
     }

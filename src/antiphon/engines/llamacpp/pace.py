@@ -7,11 +7,14 @@ depends on the model, the machine, what else runs there, and the length of the c
 
 from collections.abc import Sequence
 
-FIRST_TOKENS = 16  # of the first step, of which nothing is known yet
+FIRST_TOKENS = 16  # beside others, while nothing is known yet
 TOKENS_MIN = 8  # of every step: a prompt always goes on
 PROMPT_SHARE = 0.5  # of a step's time at least, whatever reading the weights takes
 TOKENS_SHARE_MIN = 0.2  # of what a step with a prompt took, that is put down to its tokens
-ALONE_STEPS = 2  # as long may a step be while nobody waits for a token: then newcomers wait for it
+# While nobody waits for a token, a step holds up newcomers only. So it may be twice as long, and
+# takes so many tokens at least: in a long context small steps are dear (67 tokens behind 4,237 took
+# 2.6 times as long in pieces of 8), and a turn of a conversation is computed in one of them.
+ALONE_STEPS, ALONE_TOKENS_MIN = 2, 128
 LATEST_SHARE = 0.3  # of the last step in the average
 FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
 BLOCKS_MAX = 32  # of a step
@@ -33,11 +36,12 @@ class Pace:
     def tokens(self, most: int, *, alone: bool = False) -> int:
         """Prompt tokens for the next step, `most` at most. `alone`: nobody waits for a token."""
         if self._token_s is None:
-            return min(most, FIRST_TOKENS)
+            return min(most, ALONE_TOKENS_MIN if alone else FIRST_TOKENS)
         step_s = self._step_s * (ALONE_STEPS if alone else 1)
         fixed_s = self._spent_s + (self._fixed_s or 0)
         for_tokens = max(step_s - fixed_s, PROMPT_SHARE * step_s)
-        return min(most, max(TOKENS_MIN, int(for_tokens / self._token_s)))
+        least = ALONE_TOKENS_MIN if alone else TOKENS_MIN
+        return min(most, max(least, int(for_tokens / self._token_s)))
 
     def tokens_in(self, seconds: float) -> int:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""
