@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import anthropic
 import msgspec
 import pytest
 import yaml
@@ -190,17 +191,29 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_readmes_example_of_a_test_is_one(antiphon_server: StartServer) -> None:
+def test_the_readmes_example_of_a_test_is_one(
+    antiphon_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     code = next(
         block
         for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
         if "antiphon_server" in block
     )
+    clients: list[anthropic.Anthropic] = []  # the example leaves its own to the end of the process
+    client_class = anthropic.Anthropic
+
+    def opened(**options: Any) -> anthropic.Anthropic:
+        clients.append(client_class(**options))
+        return clients[-1]
+
+    monkeypatch.setattr(anthropic, "Anthropic", opened)
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
 
     names["test_my_agent"](antiphon_server)
+    for client in clients:
+        client.close()
 
 
 def test_what_the_page_on_conversations_shows_works(
