@@ -260,7 +260,7 @@ def test_the_betas_are_those_of_the_client_as_far_as_they_touch_messages() -> No
     }
     platform = (
         "managed-agents", "dreaming", "mcp-tunnels", "ce-", "spend-limit", "telemetry",
-        "webhooks", "admin-", "analytics", "experimental-",
+        "webhooks", "admin-", "analytics", "experimental-", "efs-", "google-managed-",
     )  # fmt: skip
     touching = {name for name in theirs if not name.startswith(platform)}
 
