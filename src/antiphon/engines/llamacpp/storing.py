@@ -13,8 +13,9 @@ DISK_SHARE = 0.1  # of what is free on the disk
 DISK_BYTES_MAX = 32 << 30  # unless more is asked for
 # What may be idle in the cells beside those who decode. An idle cell costs a step a look at its
 # mask in every layer and head, 0.8 ns each (0.6B, two threads: 30,000 cells make it 28 -> 39 ms),
-# and a step reads all weights, 25 bytes a ns: a twentieth of that is what the idle may take.
-IDLE_STEP_SHARE, WEIGHTS_BYTES_PER_NS, MASK_NS = 0.05, 25, 0.8
+# and a step reads all weights, 25 bytes a ns: a fiftieth of that is what the idle may take,
+# since they cost every answer of a step as much, and the weights are read for all of them at once.
+IDLE_STEP_SHARE, WEIGHTS_BYTES_PER_NS, MASK_NS = 0.02, 25, 0.8
 IDLE_CELLS_MIN = 512
 IDLE_CELLS_SHARE = 0.5  # of all cells, at most: what leaves early leaves stored
 
