@@ -23,8 +23,8 @@ from typing import Any
 import anthropic
 
 from bench.models import wide_model
-from bench.serving import Running, antiphon, table
-from bench.watching import Asking, at_most, figures, user, wait_until_quiet
+from bench.serving import Running, antiphon, figures, table
+from bench.watching import Asking, at_most, user, wait_until_quiet
 
 CLIENTS = 4  # at the same time, each with conversations of its own
 KINDS = {"new": 35, "returning": 30, "fork": 12, "leaving": 13, "error": 10}  # weights

@@ -14,8 +14,8 @@ from statistics import median
 
 from antiphon.engines.llamacpp.loading import default_threads
 from bench.models import small_model
-from bench.serving import Running, antiphon, table
-from bench.watching import Asking, at_most, figures, user, wait_until_quiet
+from bench.serving import Running, antiphon, figures, table
+from bench.watching import Asking, at_most, user, wait_until_quiet
 
 STREAM_TOKENS = 64
 RATIO_MAX = 1.1

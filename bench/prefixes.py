@@ -31,7 +31,7 @@ import anthropic
 
 from bench import models
 from bench.models import text
-from bench.serving import COMPUTED, Running, antiphon, llama_server, table
+from bench.serving import COMPUTED, Running, antiphon, figures, llama_server, table
 
 CONTEXT, CONTEXT_TIMED = 32_768, 16_384
 ANSWER_TOKENS = 8
@@ -63,7 +63,7 @@ class Asking:
     @property
     def computed(self) -> int:
         """Prompt tokens so far; the peer reports with each answer what it took from its cache."""
-        return self._server.metric(COMPUTED) if self._server else self._by_usage
+        return figures(self._server)[COMPUTED] if self._server else self._by_usage
 
     def ask(
         self, messages: Sequence[Any], *, max_tokens: int = ANSWER_TOKENS, **fields: Any

@@ -16,7 +16,7 @@ from typing import Any
 
 import anthropic
 
-from bench.serving import COMPUTED, Running, antiphon, llama_server, table
+from bench.serving import COMPUTED, Running, antiphon, figures, llama_server, table
 
 MAX_TOKENS = 300
 TOOLS: list[Any] = [
@@ -49,7 +49,7 @@ def by_metrics(server: Running) -> Count:
 
     def count(message: anthropic.types.Message) -> tuple[int, int]:
         nonlocal before
-        total, last = server.metric(COMPUTED), before
+        total, last = figures(server)[COMPUTED], before
         before = total
         return message.usage.input_tokens, total - last
 

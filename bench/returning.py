@@ -23,8 +23,8 @@ from typing import Any
 
 from antiphon.engines.llamacpp.loading import default_threads
 from bench.models import small_model
-from bench.serving import PYTHON, Running, antiphon, table
-from bench.watching import Answer, Asking, assistant, at_least, figures, user, wait_until_quiet
+from bench.serving import PYTHON, Running, antiphon, figures, table
+from bench.watching import Answer, Asking, assistant, at_least, user, wait_until_quiet
 
 OTHERS = 2  # conversations of the same length that come between
 CELLS_SHARE = 1.75  # cells, for each token of a conversation

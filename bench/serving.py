@@ -32,20 +32,22 @@ class Running:
         assert kib is not None
         return int(kib[1]) * 1024
 
-    def metric(self, name: str) -> int:
-        """One of Antiphon's own counts."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as response:
-            page = response.read().decode()
-        found = re.search(rf"^antiphon_{name} (\S+)", page, re.MULTILINE)
-        assert found is not None
-        return int(float(found[1]))
-
     @property
     def cpu_s(self) -> float:
         """Seconds that its threads have computed so far."""
         with open(f"/proc/{self.pid}/stat", encoding="ascii") as stat:
             fields = stat.read().rpartition(") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def figures(server: Running) -> dict[str, int]:
+    """The page of metrics, what has labels left out. What ends in `_total` is there without it
+    too: counters get the suffix, some figures have it in their name."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as response:
+        page = response.read().decode()
+    found = re.findall(r"^antiphon_(\w+) (\S+)$", page, re.MULTILINE)
+    named = {name: int(float(value)) for name, value in found}
+    return {name.removesuffix("_total"): count for name, count in named.items()} | named
 
 
 @contextlib.contextmanager

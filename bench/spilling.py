@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from antiphon.engines.llamacpp.loading import default_threads
 from bench.models import small_model
 from bench.overhead import Client
-from bench.serving import Running, antiphon, percentile, table
-from bench.watching import Asking, at_most, figures, user, wait_until_quiet
+from bench.serving import Running, antiphon, figures, percentile, table
+from bench.watching import Asking, at_most, user, wait_until_quiet
 
 HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 P99_MAX_MS = 50

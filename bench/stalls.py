@@ -22,8 +22,8 @@ from statistics import median
 from antiphon.engines.llamacpp.engine import STEP_S
 from antiphon.engines.llamacpp.loading import default_threads
 from bench.models import small_model
-from bench.serving import Running, antiphon, percentile, table
-from bench.watching import Answer, Asking, at_least, at_most, figures, user
+from bench.serving import Running, antiphon, figures, percentile, table
+from bench.watching import Answer, Asking, at_least, at_most, user
 
 STREAM_TOKENS = 8192  # more than come while a prompt is computed
 BEGUN_PIECES = 8  # of the stream, before the prompt is sent

@@ -25,8 +25,8 @@ from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk
 from bench.models import small_model
-from bench.serving import Running, antiphon, table
-from bench.watching import Asking, assistant, at_most, figures, user, wait_until_quiet
+from bench.serving import Running, antiphon, figures, table
+from bench.watching import Asking, assistant, at_most, user, wait_until_quiet
 
 ANSWER_TOKENS = 16
 LAST = 5  # turns that the median is of

@@ -2,9 +2,7 @@
 server's own figures, and bars."""
 
 import random
-import re
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,7 +10,7 @@ from typing import Any
 
 import anthropic
 
-from bench.serving import Running
+from bench.serving import Running, figures
 
 WORDS = ["river", "stone", "garden", "letter", "number", "machine", "choir", "window", "lantern",
          "harbour", "winter", "engine", "paper", "mountain", "silver", "forest", "market", "bridge",
@@ -106,16 +104,6 @@ def user(text: str) -> Any:
 def assistant(answer: Answer) -> Any:
     """An answer that is sent back. One of a random model may have no text, which is no message."""
     return {"role": "assistant", "content": answer.text.strip() or "Yes."}
-
-
-def figures(server: Running) -> dict[str, int]:
-    """The page of metrics, what has labels left out. What ends in `_total` is there without it
-    too: counters get the suffix, some figures have it in their name."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as response:
-        page = response.read().decode()
-    found = re.findall(r"^antiphon_(\w+) (\S+)$", page, re.MULTILINE)
-    named = {name: int(float(value)) for name, value in found}
-    return {name.removesuffix("_total"): count for name, count in named.items()} | named
 
 
 def wait_until_quiet(server: Running, most_s: float = QUIET_WAIT_S) -> dict[str, int]:

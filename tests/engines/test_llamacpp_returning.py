@@ -63,6 +63,15 @@ async def test_without_memory_they_are_computed_again(tiny_model: Path) -> None:
     assert engine.metrics()["restored_tokens"] == 0
 
 
+async def stored(model: Path, folder: Path) -> list[int]:
+    """A prompt that another process has computed and left on disk."""
+    before = load(model, folder)
+    prompt = text(before, "A long beginning. " * 30)
+    await run(before, job(prompt, 10))
+    await before.close()
+    return prompt
+
+
 async def test_a_conversation_survives_a_restart(
     tiny_model: Path, reference: Reference, tmp_path: Path
 ) -> None:
@@ -138,10 +147,7 @@ def flip(content: bytes) -> bytes:
 async def test_damage_on_the_disk_costs_time_and_nothing_else(
     tiny_model: Path, reference: Reference, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    before = load(tiny_model, tmp_path)
-    prompt = text(before, "A long beginning. " * 30)
-    await run(before, job(prompt, 10))
-    await before.close()
+    prompt = await stored(tiny_model, tmp_path)
     damage_files(tmp_path, damage)
 
     after = load(tiny_model, tmp_path)
@@ -155,20 +161,14 @@ async def test_damage_on_the_disk_costs_time_and_nothing_else(
 
 
 async def test_another_model_finds_nothing(tiny_model: Path, tmp_path: Path) -> None:
-    before = load(tiny_model, tmp_path / "cache")
-    prompt = text(before, "A long beginning. " * 30)
-    await run(before, job(prompt, 10))
-    await before.close()
+    prompt = await stored(tiny_model, tmp_path / "cache")
     after = load(with_other_weights(tiny_model, tmp_path / "other.gguf"), tmp_path / "cache")
     assert (await run(after, job([*prompt, 7], 1))).cached == 0
     await after.close()
 
 
 async def test_keys_do_not_share_what_is_on_disk(tiny_model: Path, tmp_path: Path) -> None:
-    before = load(tiny_model, tmp_path)
-    prompt = text(before, "A long beginning. " * 30)
-    await run(before, job(prompt, 10))
-    await before.close()
+    prompt = await stored(tiny_model, tmp_path)
 
     after = load(tiny_model, tmp_path)
     foreign = job([*prompt, 7], 1)
@@ -267,10 +267,7 @@ def all_with_right_checksums(folder: Path) -> None:
 async def test_a_block_that_llama_cpp_does_not_take_fails_one_request_once(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    before = load(tiny_model, tmp_path)
-    prompt = text(before, "A long beginning. " * 30)
-    await run(before, job(prompt, 10))
-    await before.close()
+    prompt = await stored(tiny_model, tmp_path)
     all_with_right_checksums(tmp_path)
 
     after = load(tiny_model, tmp_path)

@@ -644,16 +644,20 @@ def test_a_paused_sequence_comes_back_from_memory() -> None:
         assert job.tokens[20:] == expected(start, 700, 1000, end=-1)
 
 
-def test_what_is_on_disk_outlives_the_scheduler() -> None:
-    draw = random.Random(16)
+def restarted(seed: int) -> tuple[list[int], FakeDisk, Scheduler, Cells]:
+    """A prompt that was computed, the disk that it is on, and what begins with that."""
+    draw = random.Random(seed)
     disk = FakeDisk(draw)
     scheduler, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000)
     start = prompt(draw, 300)
     keep(scheduler, cells, start)
     idle(scheduler, cells)
-
     found = [(block, len(data)) for block, data in disk.files.values()]
-    later, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000, found=found)
+    return start, disk, *keeping(1000, disk=disk, disk_bytes_max=1_000_000, found=found)
+
+
+def test_what_is_on_disk_outlives_the_scheduler() -> None:
+    start, _, later, cells = restarted(16)
     again = sequence([*start, 7], 5)
     later.submit(again)
     finish(later, cells)
@@ -664,14 +668,7 @@ def test_what_is_on_disk_outlives_the_scheduler() -> None:
 
 
 def test_a_lost_block_is_computed_and_said_to_be() -> None:
-    draw = random.Random(17)
-    disk = FakeDisk(draw)
-    scheduler, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000)
-    start = prompt(draw, 300)
-    keep(scheduler, cells, start)
-    idle(scheduler, cells)
-    found = [(block, len(data)) for block, data in disk.files.values()]
-    later, cells = keeping(1000, disk=disk, disk_bytes_max=1_000_000, found=found)
+    start, disk, later, cells = restarted(17)
     disk.loses = 1.0
     again = sequence([*start, 7], 5)
     later.submit(again)

@@ -17,12 +17,19 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second line for 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 # Of an engine's figures; the others only ever grow.
-GAUGES = frozenset(
-    (
-        *("running", "waiting", "paused", "retired", "pinned", "cells_used", "cells_total"),
-        *("ram_bytes_used", "ram_bytes_total", "disk_bytes_used", "disk_bytes_total"),
-    )
-)
+GAUGES = {
+    "running",
+    "waiting",
+    "paused",
+    "retired",
+    "pinned",
+    "cells_used",
+    "cells_total",
+    "ram_bytes_used",
+    "ram_bytes_total",
+    "disk_bytes_used",
+    "disk_bytes_total",
+}
 
 type EngineFigures = Callable[[], Mapping[str, int]]
 

@@ -18,7 +18,7 @@ import time
 import zlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,17 +119,16 @@ class BlockFiles:
         """What is there of this model, with the size of its bytes, the least recently used first.
         Deletes what was left unfinished, and what other models have beyond their share of
         `bytes_max`."""
-        ours = []
-        for found in self._scan():
-            if self._folder in found.path.parents:
-                head = _read_head(found)
-                if head is None:
-                    _unlink(found.path)
-                else:
-                    ours.append((found.used, head))
-        self._make_room(int(FOREIGN_SHARE * bytes_max))
-        for _, head in sorted(ours, key=lambda pair: pair[0]):
-            yield head
+        ours: list[_Found] = []
+        others: list[_Found] = []
+        for found in sorted(self._scan(), key=lambda found: found.used):
+            (ours if self._folder in found.path.parents else others).append(found)
+        self._make_room(others, int(FOREIGN_SHARE * bytes_max))
+        for found in ours:
+            if (head := _read_head(found)) is not None:
+                yield head
+            else:
+                _unlink(found.path)
 
     def free_bytes(self) -> int:
         """That may still be written, beside what is here already."""
@@ -162,10 +161,8 @@ class BlockFiles:
             elif time.time() - state.st_mtime > UNFINISHED_S:
                 _unlink(path)
 
-    def _make_room(self, bytes_max: int) -> None:
-        """Let other models keep that much."""
-        others = [found for found in self._scan() if self._folder not in found.path.parents]
-        others.sort(key=lambda found: found.used)
+    def _make_room(self, others: Sequence[_Found], bytes_max: int) -> None:
+        """Let other models, whose files these are in order of use, keep that much."""
         self.foreign_bytes = sum(found.size for found in others)
         for found in others:
             if self.foreign_bytes <= bytes_max:
@@ -198,9 +195,8 @@ class BlockFiles:
         unfinished = path.with_suffix(f".{os.getpid()}{UNFINISHED}")
         tokens = block.tokens.tobytes()
         checksum = zlib.crc32(data, zlib.crc32(block.key + block.parent + tokens))
-        head = HEADER.pack(
-            MAGIC, block.key, block.parent, len(block.tokens), len(data), checksum
-        )  # fmt: skip
+        numbers = (len(block.tokens), len(data), checksum)
+        head = HEADER.pack(MAGIC, block.key, block.parent, *numbers)
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             _unlink(unfinished)

@@ -374,22 +374,19 @@ class LlamaEngine:
     def _recover(self, computing: Step | None) -> None:
         """After a failed step. While it was computed, its own sequences are lost and all others
         go on; before or after, the books may be wrong, and everything starts anew."""
-        self._num_failures += 1
         if computing is not None:
-            touched = {chunk.sequence for chunk in computing.chunks} | set(computing.admitted)
-            self._scheduler.fail(touched)
+            self._fail({chunk.sequence for chunk in computing.chunks} | set(computing.admitted))
         else:
-            touched = set(self._jobs)
             self._scheduler = self._new_scheduler()
             self._runner.clear()
-        self._end_failed(touched)
+            self._end_failed(set(self._jobs))
 
     def _fail(self, sequences: set[Sequence]) -> None:
-        self._num_failures += 1
         self._scheduler.fail(sequences)
         self._end_failed(sequences)
 
     def _end_failed(self, sequences: Iterable[Sequence]) -> None:
+        self._num_failures += 1
         for sequence in sequences:
             if (job := self._jobs.pop(sequence, None)) is not None:
                 self._end(job, Failure(engine_step_failed()))

@@ -263,8 +263,7 @@ class Room:
     def _wants_to_save(self) -> bool:
         if self._tiers is None or not self._spill.has_to_save:
             return False
-        to_disk = self._tiers.has_disk and not self._tiers.disk_is_busy
-        return to_disk or self._is_crowded
+        return self._tiers.disk_takes_more or self._is_crowded
 
     def _idle_and_stored(self) -> int | None:
         """A retired sequence that can leave without a loss, if they are too many. The last one

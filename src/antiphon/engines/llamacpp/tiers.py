@@ -83,17 +83,13 @@ class Tiers:
         return self.ram_bytes_max > 0 or self._disk is not None
 
     @property
-    def has_disk(self) -> bool:
-        return self._disk is not None
-
-    @property
-    def disk_is_busy(self) -> bool:
-        return self._disk is not None and self._disk.is_busy
+    def disk_takes_more(self) -> bool:
+        return self._disk is not None and not self._disk.is_busy
 
     @property
     def takes_more(self) -> bool:
         """Whether what is put would be stored."""
-        return self.ram_bytes_max > 0 or (self._disk is not None and not self._disk.is_busy)
+        return self.ram_bytes_max > 0 or self.disk_takes_more
 
     @property
     def num_unwritten(self) -> int:
@@ -103,7 +99,7 @@ class Tiers:
     @property
     def has_to_write(self) -> bool:
         """Whether the disk would take something now. Modifies nothing."""
-        return bool(self._unwritten) and not self.disk_is_busy
+        return bool(self._unwritten) and self.disk_takes_more
 
     def holds(self, block: Block) -> bool:
         """Whether its tokens can be had, from it or a longer one. Modifies nothing."""
@@ -150,8 +146,8 @@ class Tiers:
         if self.holds(block):
             return
         fits_in_ram = len(data) <= self.ram_bytes_max
-        fits_on_disk = self._disk is not None and len(data) <= self.disk_bytes_max
-        if not (fits_in_ram or (fits_on_disk and not self.disk_is_busy)):
+        fits_on_disk = len(data) <= self.disk_bytes_max  # which is 0 without one
+        if not (fits_in_ram or (fits_on_disk and self.disk_takes_more)):
             return
         self._replace_shorter(block)
         self._know(block)
