@@ -5,6 +5,8 @@ python crashing.py abort|segfault|assertion MODEL
 
 import ctypes
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 from antiphon.cli.main import main
@@ -15,10 +17,23 @@ how, model = sys.argv[1:]
 decode = ModelRunner.decode
 
 
+def deep(calls: int) -> int:
+    return deep(calls - 1) if calls else 0
+
+
+def restless() -> None:
+    """A stack that never stands still: whoever reads it during a crash may fall over it."""
+    while True:
+        deep(200)
+
+
 def crash(runner: ModelRunner, chunks: Sequence[Chunk]) -> list[int]:
     """In the first step that computes more than the one token before the server is ready."""
     if len(chunks[0].tokens) == 1:
         return decode(runner, chunks)
+    for _ in range(3):
+        threading.Thread(target=restless, daemon=True).start()
+    time.sleep(0.05)
     if how == "abort":
         ctypes.CDLL(None).abort()
     elif how == "segfault":

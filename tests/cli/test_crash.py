@@ -1,4 +1,4 @@
-"""A crash of native code ends the process, with a line for people and the stacks in a file."""
+"""A crash of native code ends the process, with a line for people and the stack in a file."""
 
 import contextlib
 import json
@@ -69,7 +69,7 @@ def test_a_crash_is_one_line(
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_without_a_data_directory_the_stacks_go_to_stderr(tmp_path: Path) -> None:
+def test_without_a_data_directory_the_stack_goes_to_stderr(tmp_path: Path) -> None:
     code, lines = crashed("abort", tmp_path, Path(os.devnull) / "none")
 
     assert code == -signal.SIGABRT

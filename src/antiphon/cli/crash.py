@@ -1,9 +1,13 @@
-"""What is said when native code crashes: one line on stderr, and the stacks in a file.
+"""What is said when native code crashes: one line on stderr, and the stack in a file.
 
 A process that has failed an assertion or touched memory that is not its own cannot be trusted to
 run Python any more, so two others speak for it. The interpreter's fault handler, which is C, writes
-the stacks; and a shell, which waits at the other end of a pipe, says that there are some when the
-pipe ends without a word. The process ends by the signal, and its supervisor starts it again.
+the stack of the thread that crashed; and a shell, which waits at the other end of a pipe, says that
+there is one when the pipe ends without a word. The process ends by the signal, and its supervisor
+starts it again.
+
+Of the other threads nothing is written: they go on running, since native code is called without
+the interpreter's lock, and reading a stack that moves can be a crash of its own.
 """
 
 import faulthandler
@@ -25,9 +29,9 @@ fi
 
 @contextmanager
 def reported(folder: Path) -> Iterator[None]:
-    """While the context lasts, a crash leaves its stacks in a file in `folder`, and one line on
-    stderr. Those of an earlier crash are kept beside it, since a supervisor starts the server again
-    at once. Where no file can be made, the stacks go to stderr."""
+    """While the context lasts, a crash leaves its stack in a file in `folder`, and one line on
+    stderr. That of an earlier crash is kept beside it, since a supervisor starts the server again
+    at once. Where no file can be made, the stack goes to stderr."""
     with ExitStack() as stack:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,10 +41,10 @@ def reported(folder: Path) -> Iterator[None]:
             descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
             file = stack.enter_context(open(descriptor, "wb"))
             stack.enter_context(_watched(path))
-            faulthandler.enable(file)
+            faulthandler.enable(file, all_threads=False)
         except OSError:
-            faulthandler.enable()
-        stack.callback(faulthandler.enable)
+            faulthandler.enable(all_threads=False)
+        stack.callback(faulthandler.enable, all_threads=False)
         yield
 
 
