@@ -6,10 +6,10 @@ llama.cpp's own server.
 On a random model in the shape of Qwen3 0.6B (`bench.models`), 64 tokens an answer, drawn greedily
 or from the likeliest 40. Both servers are loaded and take turns run by run; the one whose turn it
 is not must stand still, and how much it computed nevertheless is written below the table. All
-streams of a run begin together, each with a short prompt of its own. What counts is the time from
-the moment when the last of them has its first token to the end, and the tokens that arrive in it:
-prompts are not in it. The client only stores what it reads and looks at it afterwards, since it
-shares the processors.
+streams of a run begin together, each with a short prompt of its own. What counts is the time in
+which all of them are written, from the moment when the last of them has its first token until the
+first of them has its last, and the tokens that arrive in it: prompts are not in it. The client only
+stores what it reads and looks at it afterwards, since it shares the processors.
 
 A ratio is Antiphon's tokens a second over the peer's in one pair of runs; the median stands beside
 the lowest and the highest. It is to be 0.97 at least.
@@ -112,8 +112,9 @@ def tokens_a_second(server: Running, requests: Sequence[bytes], tokens: int) -> 
     if any(len(times) != tokens for times in arrivals):
         raise SystemExit(f"answers of {[len(times) for times in arrivals]} tokens, not of {tokens}")
     begun = max(times[0] for times in arrivals)
-    ended = max(times[-1] for times in arrivals)
-    return sum(moment > begun for times in arrivals for moment in times) / (ended - begun)
+    ended = min(times[-1] for times in arrivals)
+    within = sum(begun < moment <= ended for times in arrivals for moment in times)
+    return within / (ended - begun)
 
 
 @dataclass

@@ -232,7 +232,7 @@ def test_doctor_shows_every_budget_in_tokens_and_bytes() -> None:
     assert rows["pinned"] == "8,192 tokens, 24 MiB of these at most, by cache_control"
     assert rows["in memory"].startswith("2,048 tokens, 6 MiB")
     assert rows["on disk"] == "nothing"
-    assert rows["idle cells"].startswith("512 tokens")
+    assert rows["idle cells"].startswith("256 tokens")
     assert rows["batch"] == "1,024 tokens together, 104 MiB to compute them"
     assert rows["slots"].startswith("8 answers at a time, each with room for 256 tokens, 768 KiB")
     assert rows["step"].startswith("100 ms' worth of a prompt, 256 tokens at most beside answers")

@@ -504,14 +504,16 @@ def test_a_conversation_goes_on_beside_its_pin() -> None:
     assert len(scheduler.pins) == 1
 
 
-def keeping(size: int = 400, idle_cells: int = 100, **options: Any) -> tuple[Scheduler, Cells]:
+def keeping(
+    size: int = 400, idle_cells: int = 100, ids: int = 8, **options: Any
+) -> tuple[Scheduler, Cells]:
     """A scheduler with few cells and much memory."""
     tiers = memory(1_000_000, **options)
     cuttable = not options.get("whole", False)
     scheduler = new_scheduler(
         size,
         slots=1,
-        ids=8,
+        ids=ids,
         context=size,
         cuttable=cuttable,
         tiers=tiers,
@@ -578,23 +580,27 @@ def test_what_is_in_cells_and_what_is_in_memory_join() -> None:
     assert scheduler.counters.prompt_tokens_computed == before + 1
 
 
-def test_idle_conversations_leave_the_cells_when_they_are_stored() -> None:
+def test_idle_conversations_are_stored_while_nobody_computes_and_leave_when_somebody_does() -> None:
     draw = random.Random(12)
-    scheduler, cells = keeping(2000)
+    scheduler, cells = keeping(2000, idle_cells=1000, ids=16)
     prompts = [prompt(draw, 200) for _ in range(6)]
     for one in prompts:
         keep(scheduler, cells, one)
+    assert scheduler.counters.saved_tokens == 0, "beside others only if many are idle"
     idle(scheduler, cells)
+    assert scheduler.counters.saved_tokens == 1200
+    assert scheduler.counters.departures == 0
 
+    keep(scheduler, cells, [*prompts[2], 7])
+    assert scheduler.counters.restored_tokens == 0, "who goes on does so in the cells"
+    assert scheduler.counters.departures == 4
     assert scheduler.counters.evictions == 0
-    assert scheduler.counters.departures == 5
-    assert [cached(scheduler, one) for one in prompts] == [0] * 5 + [200], "the last one stays"
-    assert scheduler.cache.cells == 200
+    assert [cached(scheduler, one) for one in prompts] == [0, 0, 200, 0, 0, 200], "the last stays"
 
     for one in prompts:
-        keep(scheduler, cells, [*one, 7])
+        keep(scheduler, cells, [*one, 7, 8])
         idle(scheduler, cells)
-    assert scheduler.counters.prompt_tokens_computed == 6 * 200 + 6
+    assert scheduler.counters.prompt_tokens_computed == 1200 + 1 + 2 * 6 - 1
 
 
 def test_without_memory_nothing_leaves_before_it_must() -> None:

@@ -47,6 +47,7 @@ from antiphon.errors import (
 
 SAVING_S = 5.0  # for what has not left the cells yet, when the engine closes and has a disk
 POLL_S = 0.02
+CHORES_AFTER_S = 0.05  # without requests: who reads an answer's end goes on sooner, if at once
 STEP_S = 0.2  # how long a step should take at most
 STUCK_S = 120  # after so long a step is taken to be one that never ends
 WAITING_MAX = 1024  # jobs beside those in slots; more are refused as overloaded
@@ -90,6 +91,7 @@ class LlamaEngine:
             files.on_drained = lambda: self._inbox.put(Wake())
         self._idle_cells = idle_cells
         self._num_steps = self._num_failures = 0
+        self._is_quiet = False  # nothing has happened outside for a while
         self._step_began: float | None = None  # while one is computed
         self._scheduler = self._new_scheduler()
         self._snapshot: Mapping[str, int] = {}
@@ -225,7 +227,7 @@ class LlamaEngine:
     def _run(self) -> None:
         try:
             while self._drain():
-                if self._scheduler.has_work or self._scheduler.has_chores:
+                if self._scheduler.has_work or (self._scheduler.has_chores and self._is_quiet):
                     self._step_began = time.monotonic()
                     self._step()
                     self._step_began = None
@@ -246,15 +248,18 @@ class LlamaEngine:
             self._runner.close()
 
     def _drain(self) -> bool:
-        """Take in what has happened outside; wait for something when there is nothing to do.
-        False when the engine closes."""
-        wait = not (self._scheduler.has_work or self._scheduler.has_chores)
+        """Take in what has happened outside; wait for something when there is nothing to do, and
+        a moment before chores. False when the engine closes."""
+        idle = not self._scheduler.has_work
+        waits = idle and not (self._scheduler.has_chores and self._is_quiet)
+        timeout = CHORES_AFTER_S if self._scheduler.has_chores else None
         while True:
             try:
-                message = self._inbox.get(block=wait)
+                message = self._inbox.get(block=waits, timeout=timeout)
             except Empty:
+                self._is_quiet = idle
                 return True
-            wait = False
+            idle = waits = False
             match message:
                 case Submit(sequence, outlet, constraint):
                     self._jobs[sequence] = Drawing(outlet, constraint)

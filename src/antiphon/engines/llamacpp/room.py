@@ -2,8 +2,8 @@
 
 A sequence that retires stays in the cells until its room is needed. What leaves is stored before,
 as far as there is time (`spill.py`): retired sequences while nobody waits for anything, and the
-youngest running one when it may soon have to pause. Retired sequences also leave when together they
-take so many cells that they slow down what runs; the last one that was used stays.
+youngest running one when it may soon have to pause. When others compute, those that are stored
+leave, since every cell that somebody holds slows down what runs; the last that was used stays.
 """
 
 from antiphon.engines.llamacpp.blocks import block_behind, root_key
@@ -22,7 +22,8 @@ BESIDE_SHARE = 0.5  # of a step, for blocks, beside those who decode
 
 
 class Room:
-    """`idle_cells`: how many of the cells retired sequences may take beside others."""
+    """`idle_cells`: how many of the cells retired sequences may take beside others that compute,
+    before these are kept waiting for them to be stored."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Room:
     @property
     def has_chores(self) -> bool:
         """Whether there is something to do while nobody waits for anything."""
-        return self._wants_to_save or self._idle_and_stored() is not None
+        return self._spill.has_to_save and self._spill.takes_more
 
     def begin_step(self, now: float) -> None:
         self.pins.expire(now)
@@ -162,11 +163,11 @@ class Room:
         if not self._spill.takes_more:
             return
         if not beside:
-            most = self._blocks_a_step(1) if self._wants_to_save else 0
+            most = 0 if running else 1
         elif len(running) > 1 and self.cells - self.cache.cells_locked < AHEAD_SHARE * self.cells:
             self._spill.ahead(running[-1])
             most = self._blocks_left
-        elif self._wants_to_save:
+        elif self._spill.has_to_save and (self._spill.writes or self._is_crowded):
             most = 1 if self._pace is None else self._pace.blocks_beside()
         else:
             most = 0
@@ -179,8 +180,11 @@ class Room:
         return self.end_step()
 
     def leave(self) -> None:
-        """Let those go who slow others down, if nothing is lost by it."""
-        while (seq_id := self._idle_and_stored()) is not None:
+        """Let those go who slow others down and have been stored. The last one that was used
+        stays: it is the likeliest to go on."""
+        for seq_id in self.cache.by_last_use()[:-1]:
+            if not self._spill.is_stored(seq_id):
+                continue
             if (until := self.pins.until(seq_id)) is not None:
                 self._spill.pin(seq_id, until)
             self._counters.departures += 1
@@ -258,20 +262,6 @@ class Room:
         """Whether retired sequences slow others down, or hold so many ids that these run out."""
         idle = self.cache.cells - self.cache.cells_locked
         return idle > self._idle_cells or self.cache.retired > self._retired_comfortable
-
-    @property
-    def _wants_to_save(self) -> bool:
-        if self._tiers is None or not self._spill.has_to_save:
-            return False
-        return self._tiers.disk_takes_more or self._is_crowded
-
-    def _idle_and_stored(self) -> int | None:
-        """A retired sequence that can leave without a loss, if they are too many. The last one
-        that was used stays: it is the likeliest to go on."""
-        if self._tiers is None or not self._is_crowded:
-            return None
-        retired = self.cache.by_last_use()[:-1]
-        return next((seq_id for seq_id in retired if self._spill.is_stored(seq_id)), None)
 
     def _stands_at(self, save: Save) -> bool:
         is_there = self.cache.holds(save.seq_id)

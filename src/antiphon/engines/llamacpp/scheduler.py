@@ -34,9 +34,9 @@ class Scheduler:
     """`cells` is the size of the unified cache, `sequence_ids` how many ids it can tag cells with,
     `context_len` the longest single sequence. Without `cuttable` (recurrent models) a sequence
     can only be continued as a whole. `pace` bounds how long a step takes. `tiers` is where what
-    leaves the cells goes; `idle_cells`, how many of them retired sequences may take beside others.
-    A machine that computes `batch` tokens together is given as many of a prompt, while nobody waits
-    for a token."""
+    leaves the cells goes; `idle_cells`, how many of them retired sequences may take beside others
+    before they are stored. A machine that computes `batch` tokens together is given as many of a
+    prompt, while nobody waits for a token."""
 
     def __init__(
         self,
@@ -160,7 +160,8 @@ class Scheduler:
                 self._pause(self.running[-1])
             step.chunks = self._plan()
         self.room.save(self.running, beside=bool(step.chunks))
-        self.room.leave()
+        if step.chunks:
+            self.room.leave()
         step.operations = self.room.end_step()
         assert step.chunks or step.operations or not self.has_work, "no step without progress"
         return step

@@ -57,6 +57,11 @@ class Spill:
     def takes_more(self) -> bool:
         return self._tiers is not None and self._tiers.takes_more
 
+    @property
+    def writes(self) -> bool:
+        """Whether what is stored outlives the process."""
+        return self._tiers is not None and self._tiers.disk_takes_more
+
     def saves(self, most: int) -> list[Save]:
         """The next blocks to store; those of one id are `saves_of`."""
         saves: list[Save] = []

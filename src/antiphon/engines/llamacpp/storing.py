@@ -11,12 +11,12 @@ from antiphon.engines.llamacpp.tiers import Tiers
 RAM_SHARE = 0.25  # of the memory that is free, for prompts that have left the cells
 DISK_SHARE = 0.1  # of what is free on the disk
 DISK_BYTES_MAX = 32 << 30  # unless more is asked for
-# What may be idle in the cells beside those who decode. An idle cell costs a step a look at its
-# mask in every layer and head, 0.8 ns each (0.6B, two threads: 30,000 cells make it 28 -> 39 ms),
-# and a step reads all weights, 25 bytes a ns: a fiftieth of that is what the idle may take,
-# since they cost every answer of a step as much, and the weights are read for all of them at once.
-IDLE_STEP_SHARE, WEIGHTS_BYTES_PER_NS, MASK_NS = 0.02, 25, 0.8
-IDLE_CELLS_MIN = 512
+# What may be idle in the cells, and is stored beside those who decode if it is more. An idle cell
+# costs a step a look at its mask in every layer and head, 0.8 ns each (0.6B, two threads: 30,000
+# cells make it 28 -> 39 ms), and a step reads all weights, 25 bytes a ns. What stays makes
+# thousands of steps slower, while what leaves comes back at the cost of a few.
+IDLE_STEP_SHARE, WEIGHTS_BYTES_PER_NS, MASK_NS = 0.005, 25, 0.8
+IDLE_CELLS_MIN = 256
 IDLE_CELLS_SHARE = 0.5  # of all cells, at most: what leaves early leaves stored
 
 
@@ -63,7 +63,7 @@ def tiers(
 
 
 def idle_cells(file: gguf.ModelFile, cells: int) -> int:
-    """How many cells retired sequences may take before they leave for memory."""
+    """How many cells retired sequences may take before they are stored beside others."""
     cell_ns = MASK_NS * max(1, file.num_layers * file.num_heads)
     bearable = int(IDLE_STEP_SHARE * file.size / WEIGHTS_BYTES_PER_NS / cell_ns)
     return min(max(IDLE_CELLS_MIN, bearable), int(IDLE_CELLS_SHARE * cells))
@@ -71,7 +71,7 @@ def idle_cells(file: gguf.ModelFile, cells: int) -> int:
 
 def rows(tiers: Tiers, idle: int, bytes_per_cell: int) -> dict[str, str]:
     """The budgets, for people: `antiphon doctor`."""
-    kept = f"{idle:,} tokens, then what is idle leaves them for memory"
+    kept = f"{idle:,} tokens beside answers that are written; more leaves for memory"
     return {
         "idle cells": kept if tiers.is_enabled else "as many as there is room for",
         "in memory": _budget(tiers.ram_bytes_max, bytes_per_cell),
