@@ -5,11 +5,13 @@ llama.cpp's own server.
 
 On a random model in the shape of Qwen3 0.6B (`bench.models`), 64 tokens an answer, drawn greedily
 or from the likeliest 40. Both servers are loaded and take turns run by run; the one whose turn it
-is not must stand still, and how much it computed nevertheless is written below the table. All
-streams of a run begin together, each with a short prompt of its own. What counts is the time in
-which all of them are written, from the moment when the last of them has its first token until the
-first of them has its last, and the tokens that arrive in it: prompts are not in it. The client only
-stores what it reads and looks at it afterwards, since it shares the processors.
+is not must stand still, and how much it computed nevertheless is written below the table. Before
+each run a second is quiet, in which what the last one left can be put away; without any quiet
+moment Antiphon does that beside the answers, llama-server before them. All streams of a run begin
+together, each with a short prompt of its own. What counts is the time in which all of them are
+written, from the moment when the last of them has its first token until the first of them has its
+last, and the tokens that arrive in it: prompts are not in it. The client only stores what it reads
+and looks at it afterwards, since it shares the processors.
 
 A ratio is Antiphon's tokens a second over the peer's in one pair of runs; the median stands beside
 the lowest and the highest. It is to be 0.97 at least.
@@ -32,6 +34,7 @@ from bench.serving import Running, antiphon, llama_server, table
 BAR = 0.97
 CELLS = 8192  # of both caches
 SILENCE_S = 120.0
+QUIET_S = 1.0  # before each run
 SAMPLINGS: dict[str, dict[str, float]] = {
     "greedy": {"temperature": 0},
     "top_k 40": {"temperature": 0.8, "top_k": 40, "top_p": 1},
@@ -134,6 +137,7 @@ class Duel:
         for number, requests in enumerate(runs):
             pair = [(self.ours, self.theirs), (self.theirs, self.ours)]
             for server, other in pair if number % 2 else reversed(pair):
+                time.sleep(QUIET_S)
                 begun, before_s = time.perf_counter(), other.cpu_s
                 rates[server].append(tokens_a_second(server, requests, tokens))
                 self.busy_s += time.perf_counter() - begun

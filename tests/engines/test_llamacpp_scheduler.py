@@ -597,10 +597,16 @@ def test_idle_conversations_are_stored_while_nobody_computes_and_leave_when_some
     assert scheduler.counters.evictions == 0
     assert [cached(scheduler, one) for one in prompts] == [0, 0, 200, 0, 0, 200], "the last stays"
 
+    idle(scheduler, cells)
+    scheduler.submit(sequence(prompt(draw, 200), 5))
+    finish(scheduler, cells)
+    idle(scheduler, cells)
+    assert [cached(scheduler, one) for one in prompts] == [0] * 6, "not when others go on and on"
+
     for one in prompts:
         keep(scheduler, cells, [*one, 7, 8])
         idle(scheduler, cells)
-    assert scheduler.counters.prompt_tokens_computed == 1200 + 1 + 2 * 6 - 1
+    assert scheduler.counters.prompt_tokens_computed == 1200 + 1 + 200 + 2 * 6 - 1
 
 
 def test_without_memory_nothing_leaves_before_it_must() -> None:

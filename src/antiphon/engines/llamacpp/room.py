@@ -3,7 +3,8 @@
 A sequence that retires stays in the cells until its room is needed. What leaves is stored before,
 as far as there is time (`spill.py`): retired sequences while nobody waits for anything, and the
 youngest running one when it may soon have to pause. When others compute, those that are stored
-leave, since every cell that somebody holds slows down what runs; the last that was used stays.
+leave, since every cell that somebody holds slows down what runs; the last that was used stays a
+little longer.
 """
 
 from antiphon.engines.llamacpp.blocks import block_behind, root_key
@@ -18,6 +19,10 @@ from antiphon.engines.llamacpp.tiers import Tiers
 PINNED_SHARE = 0.5  # of the cells, at most
 AHEAD_SHARE = 0.15  # of the cells free: from then on, what may be paused is stored before it is
 STORED_FACTOR = 0.05  # of what computing takes, bringing it back takes
+# The last one that was used is the likeliest to go on, and stays until others have computed so many
+# tokens. For each of these llama.cpp looks at each of its cells, in every layer and head: by then
+# that has taken as long as bringing it back does (0.6B: 0.36 us a token and cell, 50 us a cell).
+STAYS_TOKENS = 128
 BESIDE_SHARE = 0.5  # of a step, for blocks, beside those who decode
 
 
@@ -49,6 +54,7 @@ class Room:
         self._idle_cells = cells if idle_cells is None else idle_cells
         self._free_ids = list(reversed(range(sequence_ids)))
         self._retired_comfortable = spare_ids // 2
+        self._computed_since = 0  # tokens, by all, since a sequence retired
         self._operations: list[Operation] = []
         self._blocks_left = 0  # that may still be stored and brought back in this step
         self._snapshots: list[Save] = []  # of sequences that run on in the next step
@@ -111,6 +117,7 @@ class Room:
         for pin in sequence.pins:
             self._pin(sequence, seq_id, pin)
         self.cache.unlock(seq_id)
+        self._computed_since = 0
         twin = self.cache.twin(seq_id) if self._cuttable else None
         if twin is not None:  # else requests that come again and again use up the ids
             self.cache.touch(twin)
@@ -179,10 +186,13 @@ class Room:
         self._emit(self._spill.saves(1))
         return self.end_step()
 
-    def leave(self) -> None:
-        """Let those go who slow others down and have been stored. The last one that was used
-        stays: it is the likeliest to go on."""
-        for seq_id in self.cache.by_last_use()[:-1]:
+    def leave(self, tokens: int) -> None:
+        """Let those go who slow others down, if they are stored. `tokens` are computed next."""
+        leaving = self.cache.by_last_use()
+        if self._computed_since < STAYS_TOKENS:
+            leaving = leaving[:-1]
+        self._computed_since += tokens
+        for seq_id in leaving:
             if not self._spill.is_stored(seq_id):
                 continue
             if (until := self.pins.until(seq_id)) is not None:

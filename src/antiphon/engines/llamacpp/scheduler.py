@@ -151,7 +151,7 @@ class Scheduler:
             self.running, beside=any(map(turns.decodes, self.running))
         )
         step.chunks = self._plan()
-        while sum(len(chunk.tokens) for chunk in step.chunks) > self.room.free:
+        while step.num_tokens > self.room.free:
             if self.room.evict():
                 continue
             if self._orphans:
@@ -161,7 +161,7 @@ class Scheduler:
             step.chunks = self._plan()
         self.room.save(self.running, beside=bool(step.chunks))
         if step.chunks:
-            self.room.leave()
+            self.room.leave(step.num_tokens)
         step.operations = self.room.end_step()
         assert step.chunks or step.operations or not self.has_work, "no step without progress"
         return step

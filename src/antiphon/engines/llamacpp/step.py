@@ -69,6 +69,10 @@ class Step:
     chunks: list[Chunk] = field(default_factory=list)
     late: list[Sequence] = field(default_factory=list)  # ended, since their time is over
 
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(chunk.tokens) for chunk in self.chunks)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
