@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from antiphon.engines.base import SamplingParams
-from antiphon.engines.llamacpp.loading import SEQUENCE_IDS_MAX, default_threads
+from antiphon.engines.llamacpp.loading import default_threads
 from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk
@@ -54,7 +54,8 @@ class Bare:
 
     def __init__(self, path: Path, *, cells: int, threads: int) -> None:
         self._runner = ModelRunner(path, gpu_layers=0, name=path.name)
-        self._runner.open(cells=cells, sequence_ids=SEQUENCE_IDS_MAX, threads=threads)
+        ids = self._runner.sequence_ids_max
+        self._runner.open(cells=cells, sequence_ids=ids, threads=threads)
         self._draw = random.Random(1)
         self._vocab_size = self._runner.vocabulary.size
         self._length = 0

@@ -191,6 +191,33 @@ def write_sentencepiece_model(path: Path) -> Path:
     return path
 
 
+def write_windowed_model(path: Path, window: int) -> Path:
+    """In the manner of Gemma 2: every other layer looks back `window` tokens only."""
+    tokens, types, merges = byte_level_vocabulary()
+    writer = gguf.GGUFWriter(path, "gemma2")
+    write_shape(writer, 2048)
+    writer.add_sliding_window(window)
+    writer.add_attn_logit_softcapping(50.0)
+    writer.add_final_logit_softcapping(30.0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    writer.add_bos_token_id(tokens.index("<|endoftext|>"))
+    writer.add_add_bos_token(False)
+    for name, array in random_tensors(len(tokens)).items():
+        if not name.endswith(("q_norm.weight", "k_norm.weight")) and name != "output.weight":
+            writer.add_tensor(name, array)
+    for layer in range(LAYERS):
+        for name in ("post_attention_norm", "post_ffw_norm"):
+            ones = np.ones(WIDTH, dtype=np.float32)
+            writer.add_tensor(f"blk.{layer}.{name}.weight", ones)
+    close(writer)
+    return path
+
+
 def write_recurrent_model(path: Path) -> Path:
     """A tiny Mamba: it keeps a state instead of cells, so that nothing can be cut off."""
     tokens, types, merges = byte_level_vocabulary()

@@ -33,9 +33,10 @@ class Piece:
     length: int
 
 
-def block_tokens(bytes_per_cell: int) -> int:
-    """How many tokens a block has, for a model whose cells are of that size."""
-    tokens = BLOCK_TOKENS_MAX
+def block_tokens(bytes_per_cell: int, window: int = 0) -> int:
+    """How many tokens a block has, for a model whose cells are of that size. Of more than a sliding
+    window, where there is one, llama.cpp saves the end only."""
+    tokens = min(BLOCK_TOKENS_MAX, window or BLOCK_TOKENS_MAX)
     while tokens > 1 and tokens * bytes_per_cell > BLOCK_BYTES_MAX:
         tokens //= 2
     return tokens

@@ -14,7 +14,6 @@ from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.errors import StartupError
 
-SEQUENCE_IDS_MAX = 255  # llama.cpp's LLAMA_MAX_SEQ, less one for the runner
 ALL_LAYERS = -1
 NO_FLASH_ATTENTION = (
     "This model cannot use flash attention: a prompt in a long context takes about ten times as"
@@ -51,8 +50,7 @@ def load(
     disk_bytes: int | None = None,
 ) -> Loaded:
     """See `LlamaEngine.load`."""
-    if not 0 < slots < SEQUENCE_IDS_MAX:
-        raise StartupError(f"There can be 1 to {SEQUENCE_IDS_MAX - 1} slots, not {slots}.")
+    _check_slots(slots, model_runner.SEQUENCES_MAX - 1)
     if context is not None and context < 2:
         raise StartupError(f"A context of {context} tokens has no room for an answer.")
     file = gguf.read(path)
@@ -71,9 +69,10 @@ def load(
     threads_small = threads or 1  # who asks for a number of threads gets it in every step
     threads = threads or default_threads()
     runner = _load_weights(file, gpu_layers, on_gpu=on_gpu)
+    _check_slots(slots, runner.sequence_ids_max)
     # Recurrent models keep a state for every id, so they get no more than they can use at once.
-    sequence_ids = SEQUENCE_IDS_MAX if runner.cuttable else min(2 * slots, SEQUENCE_IDS_MAX)
-    sequence_ids = max(sequence_ids, slots + 1)
+    most = runner.sequence_ids_max
+    sequence_ids = most if runner.cuttable else min(2 * slots, most)
     runner.open(
         cells=plan.cells,
         sequence_ids=sequence_ids,
@@ -103,6 +102,11 @@ def load(
     log.info("context: %s", plan.reason)
     info = _info(file, runner, tokenizer, plan.context_len, slots, details)
     return Loaded(runner, tokenizer, info, plan.cells, sequence_ids, tiers, files, idle_cells)
+
+
+def _check_slots(slots: int, sequence_ids: int) -> None:
+    if not 0 < slots < sequence_ids:
+        raise StartupError(f"There can be 1 to {sequence_ids - 1} slots, not {slots}.")
 
 
 def _details(
@@ -185,4 +189,4 @@ def _load_weights(file: gguf.ModelFile, gpu_layers: int | None, *, on_gpu: bool)
 
 def _scratch_bytes(file: gguf.ModelFile, batch: int) -> int:
     """Logits of one row a sequence id, twice, and a dozen activations of one batch, in 32 bits."""
-    return 4 * (2 * SEQUENCE_IDS_MAX * file.vocab_size + 12 * batch * file.widest)
+    return 4 * (2 * (model_runner.SEQUENCES_MAX - 1) * file.vocab_size + 12 * batch * file.widest)

@@ -9,6 +9,9 @@ what the binding does not guard. Learned by trying, llama.cpp b11669:
   or everything, and positions must be contiguous; otherwise logits are silently wrong by up to
   0.6. So the length of every sequence is kept here and asserted. The exception is a scratch id,
   through which part of a sequence is saved, and restored behind one that ends where it begins.
+- A cell that a single sequence holds, and that lies outside of that one's sliding window, is taken
+  for another token, though shorter sequences may begin with it. So where there are windows, every
+  id has a twin that holds the same cells.
 - A token id out of range aborts the process.
 - A Python log callback that is still set when the interpreter ends is a segfault.
 """
@@ -21,12 +24,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from antiphon.engines.base import TokenKind
 from antiphon.engines.llamacpp.sampler import Link
 from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save
 from antiphon.engines.llamacpp.tiers import Tiers
+from antiphon.engines.llamacpp.vocabulary import NativeVocabulary
 from antiphon.errors import StartupError
 
+SEQUENCES_MAX = 256  # LLAMA_MAX_SEQ
 ROWS_MAX = 2048  # of one decode call, unless more are computed together
 BATCH_TOKENS = 512  # rows that are computed together, unless the operator says otherwise
 # A step of less work than this, in bytes of weights times rows, is done by one thread: it takes
@@ -121,50 +125,6 @@ def system_details() -> dict[str, str]:
     }
 
 
-class Vocabulary:
-    """The native vocabulary. Keeps the model alive, so it works while and after it is closed."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._vocab = model.get_vocab()
-        self.size = int(self._vocab.n_vocab)
-
-    def tokenize(self, text: str) -> list[int]:
-        return list(self._vocab.tokenize(text, False, False))  # no BOS, no control tokens
-
-    def token_bytes(self, token_id: int) -> bytes:
-        assert 0 <= token_id < self.size
-        return bytes(self._vocab.token_to_bytes(token_id, 0, True))
-
-    def kind(self, token_id: int) -> TokenKind | None:
-        assert 0 <= token_id < self.size
-        attributes = int(self._vocab.get_attr(token_id))  # flags of llama_token_attr
-        if attributes & 8:
-            return TokenKind.CONTROL
-        if attributes & 16:
-            return TokenKind.USER_DEFINED
-        return TokenKind.UNKNOWN if attributes & 1 else None
-
-    def end_of_generation(self) -> frozenset[int]:
-        return frozenset(token for token in range(self.size) if self._vocab.is_eog(token))
-
-    def begin(self) -> int | None:
-        """The token that the model wants every prompt to begin with."""
-        return self.bos() if self._vocab.get_add_bos() else None
-
-    def bos(self) -> int | None:
-        token = int(self._vocab.token_bos())
-        return token if 0 <= token < self.size else None
-
-    def eos(self) -> int | None:
-        token = int(self._vocab.token_eos())
-        return token if 0 <= token < self.size else None
-
-    def never_drawn(self) -> list[int]:
-        """Tokens that the model file asks to suppress."""
-        return [token for token in self._vocab.get_suppress_tokens() if 0 <= token < self.size]
-
-
 class ModelRunner:
     """Owned by one thread from `open` to `close`; only `cancel` may be called by others."""
 
@@ -183,11 +143,13 @@ class ModelRunner:
             reason = native_log.complaints() or str(error)
             raise StartupError(f"The model '{name}' cannot be loaded: {reason}.") from error
         self.gpu_layers = gpu_layers
-        self.vocabulary = Vocabulary(self._model)
+        self.vocabulary = NativeVocabulary(self._model)
         if self._model.has_encoder() or not self._model.has_decoder():
             raise StartupError(f"The model '{name}' does not continue text: it is no chat model.")
         self._size = int(self._model.size)
         self.cuttable = not (self._model.is_recurrent() or self._model.is_hybrid())
+        self.window = int(self._model.n_swa) if self.cuttable else 0
+        self.sequence_ids_max = SEQUENCES_MAX // (2 if self.window else 1) - 1
         self._context: Any = None
         self._batch: Any = None
         self._lengths: list[int] = []
@@ -211,15 +173,17 @@ class ModelRunner:
         native_log.clear()
         params = binding().LlamaContextParams()
         params.n_ctx = cells
-        params.n_seq_max = sequence_ids + 1  # and one to save and restore through
-        self._scratch = sequence_ids
+        assert sequence_ids <= self.sequence_ids_max
+        self._scratch = sequence_ids  # to save and restore through
+        self._twins = sequence_ids + 1 if self.window else 0  # how far each is from its own
+        params.n_seq_max = self._scratch + self._twins + 1
         params.n_batch, params.n_ubatch = max(ROWS_MAX, batch), batch
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # one pool of cells for all, prefixes shared
         params.flash_attn_type = 1  # without: 36 s instead of 3.6 for a prefill beside 30k cells
         # One row of logits for each sequence, at most: the default reserves one for every token
         # of a batch, 311 MB at a vocabulary of 152,000. Less than the ids is an abort.
-        params.n_outputs_max, params.n_outputs_max_per_seq = sequence_ids + 1, 1
+        params.n_outputs_max, params.n_outputs_max_per_seq = params.n_seq_max, 1
         try:
             self._context = binding().LlamaContext(self._model, params, False)
         except (ValueError, RuntimeError, MemoryError) as error:
@@ -230,7 +194,7 @@ class ModelRunner:
         assert self._context.n_ctx >= cells
         self.flash_attention = native_log.contains("flash_attn = enabled")
         self._context.install_cancel_callback()
-        self._batch = binding().LlamaBatch(n_tokens=params.n_batch, embd=0, n_seq_max=1)
+        self._batch = binding().LlamaBatch(n_tokens=params.n_batch, embd=0, n_seq_max=2)
         self.batch = batch
         self._lengths = [0] * sequence_ids
         self._threads, self._threads_small = threads, threads_small or threads
@@ -291,7 +255,8 @@ class ModelRunner:
         except (RuntimeError, ValueError):
             is_right = False
         if is_right and self.cuttable:
-            self._context.memory_seq_cp(target, seq_id, start, end)
+            for owner in self._owners(seq_id):
+                self._context.memory_seq_cp(target, owner, start, end)
         if self.cuttable or not is_right:
             self._context.memory_seq_rm(target, -1, -1)
         if is_right:
@@ -303,22 +268,30 @@ class ModelRunner:
         assert source != target
         assert self._lengths[target] == 0, "only into an empty sequence"
         assert 0 < length <= self._lengths[source]
-        self._context.memory_seq_cp(source, target, 0, length)
+        for owner in self._owners(target):
+            self._context.memory_seq_cp(source, owner, 0, length)
         self._lengths[target] = length
 
     def remove(self, seq_id: int, start: int = 0) -> None:
         """Remove a sequence's tail from position `start` on."""
         assert 0 <= start <= self._lengths[seq_id]
-        # -1 is "everything"; models that cannot be cut refuse the same with 0 and the length.
-        removed = self._context.memory_seq_rm(seq_id, start if start else -1, -1)
+        removed = self._remove(seq_id, start)
         assert removed, "this model's cache cannot be cut"
-        self._lengths[seq_id] = start
 
     def clear(self) -> None:
         """Empty the whole cache, whatever is in it."""
         for seq_id in range(len(self._lengths)):
-            self._context.memory_seq_rm(seq_id, -1, -1)
-            self._lengths[seq_id] = 0
+            self._remove(seq_id, 0)
+
+    def _remove(self, seq_id: int, start: int) -> bool:
+        # -1 is "everything"; models that cannot be cut refuse the same with 0 and the length.
+        self._lengths[seq_id] = start
+        owners = self._owners(seq_id)
+        return all(self._context.memory_seq_rm(owner, start or -1, -1) for owner in owners)
+
+    def _owners(self, seq_id: int) -> list[int]:
+        """The ids that hold the cells of a sequence."""
+        return [seq_id, seq_id + self._twins] if self._twins else [seq_id]
 
     def decode(self, chunks: Sequence[Chunk]) -> list[int]:
         """Compute one batch; return the row to draw from for each chunk that draws.
@@ -331,9 +304,9 @@ class ModelRunner:
         self._batch.clear()
         for chunk in chunks:
             assert self._lengths[chunk.seq_id] == chunk.start, "positions must be contiguous"
-            last = len(chunk.tokens) - 1
+            last, owners = len(chunk.tokens) - 1, self._owners(chunk.seq_id)
             for index, token in enumerate(chunk.tokens):
-                add(token, chunk.start + index, [chunk.seq_id], chunk.draws and index == last)
+                add(token, chunk.start + index, owners, chunk.draws and index == last)
             row += len(chunk.tokens)
             if chunk.draws:
                 rows.append(row - 1)
@@ -343,9 +316,7 @@ class ModelRunner:
         except BaseException:
             # Parts of an interrupted batch may be in the cache while their logits are gone.
             for chunk in chunks:
-                start = chunk.start if self.cuttable else 0
-                self._context.memory_seq_rm(chunk.seq_id, start or -1, -1)
-                self._lengths[chunk.seq_id] = start
+                self._remove(chunk.seq_id, chunk.start if self.cuttable else 0)
             raise
         for chunk in chunks:
             self._lengths[chunk.seq_id] += len(chunk.tokens)

@@ -53,7 +53,7 @@ def tiers(
     if files is not None:
         disk_bytes -= files.foreign_bytes
     return Tiers(
-        block_tokens=block_tokens(file.bytes_per_cell),
+        block_tokens=block_tokens(file.bytes_per_cell, runner.window),
         whole=not runner.cuttable,
         ram_bytes_max=ram_bytes,
         disk=files,

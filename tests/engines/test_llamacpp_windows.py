@@ -1,0 +1,56 @@
+"""Models some of whose layers look back a few tokens only: what lies behind is kept all the same,
+since others may begin with it."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from antiphon.engines.llamacpp.engine import LlamaEngine
+from antiphon.errors import StartupError
+from tests.engines.asking import TOLERANCE, job, run, until
+from tests.engines.tiny_model import Reference, write_windowed_model
+
+WINDOW = 32
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_windowed_model(tmp_path_factory.mktemp("models") / "windowed.gguf", WINDOW)
+
+
+def words(draw: random.Random, count: int) -> list[int]:
+    return [draw.randrange(256) for _ in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("stores", [False, True])
+async def test_conversations_fork_and_come_back_as_they_were(
+    model: Path, stores: bool, seed: int
+) -> None:
+    ram_bytes = 64 << 20 if stores else 0
+    engine = LlamaEngine.load(model, slots=2, context=1024, threads=1, ram_bytes=ram_bytes)
+    reference = Reference(model)
+    draw = random.Random(seed)
+    threads = [words(draw, 100) for _ in range(6)]
+    for _ in range(40):
+        thread = draw.choice(threads)
+        if draw.random() < 0.3:
+            thread = [*thread[: draw.randint(1, len(thread))], *thread[:9]]
+            threads[draw.randrange(len(threads))] = thread
+        if len(thread) > 500:
+            del thread[100:]
+        answer = await run(engine, job(thread, draw.choice([5, 60])))
+        assert reference.worst_gap(thread, answer.tokens) < TOLERANCE
+        thread += answer.tokens
+        if draw.random() < 0.5:
+            await until(lambda: not engine._scheduler.has_chores)
+    assert engine.metrics()["failed_steps"] == 0
+    assert (engine.metrics()["restored_tokens"] > 0) == stores
+    reference.close()
+    await engine.close()
+
+
+def test_as_many_slots_as_half_of_the_ids(model: Path) -> None:
+    with pytest.raises(StartupError, match="126 slots"):
+        LlamaEngine.load(model, slots=127, context=2048)
