@@ -47,7 +47,6 @@ from antiphon.errors import (
 
 SAVING_S = 5.0  # for what has not left the cells yet, when the engine closes and has a disk
 POLL_S = 0.02
-CHORES_AFTER_S = 0.05  # without requests: who reads an answer's end goes on sooner, if at once
 STEP_S = 0.2  # how long a step should take at most
 STUCK_S = 120  # after so long a step is taken to be one that never ends
 WAITING_MAX = 1024  # jobs beside those in slots; more are refused as overloaded
@@ -252,7 +251,7 @@ class LlamaEngine:
         a moment before chores. False when the engine closes."""
         idle = not self._scheduler.has_work
         waits = idle and not (self._scheduler.has_chores and self._is_quiet)
-        timeout = CHORES_AFTER_S if self._scheduler.has_chores else None
+        timeout = self._pace.quiet_s() if self._scheduler.has_chores else None
         while True:
             try:
                 message = self._inbox.get(block=waits, timeout=timeout)

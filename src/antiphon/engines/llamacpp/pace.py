@@ -15,9 +15,14 @@ TOKENS_SHARE_MIN = 0.2  # of what a step with a prompt took, that is put down to
 # takes so many tokens at least: in a long context small steps are dear (67 tokens behind 4,237 took
 # 2.6 times as long in pieces of 8), and a turn of a conversation is computed in one of them.
 ALONE_STEPS, ALONE_TOKENS_MIN = 2, 128
+# llama.cpp's attention on a CPU takes so many rows together, or each one alone, which in a long
+# context makes half as many take longer (0.6B behind 3,000 tokens: 63 take 1.4 s, 64 take 0.7 s).
+TOGETHER = 64
+TRIED_AT = 24  # tokens that a step is enough for: together they may not take longer
 LATEST_SHARE = 0.3  # of the last step in the average
 FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
 BLOCKS_MAX = 32  # of a step
+QUIET_FIRST_S, QUIET_MAX_S = 0.005, 0.05  # while nothing is known of blocks; at most
 SAVING_SHARE = 0.1  # of the time of those who decode, for saving beside them
 
 
@@ -28,24 +33,30 @@ class Pace:
         assert step_s > 0
         self._step_s = step_s
         self._fixed_s: float | None = None
-        self._token_s: float | None = None
+        self._token_s: float | None = None  # of less than are taken together
+        self._together_s: float | None = None  # a token, of those
         self._block_s: float | None = None
         self._saving_s = 0.0  # that may be taken from those who decode
         self._spent_s = 0.0  # on blocks, in this step
 
     def tokens(self, most: int, *, alone: bool = False) -> int:
         """Prompt tokens for the next step, `most` at most. `alone`: nobody waits for a token."""
-        if self._token_s is None:
-            return min(most, ALONE_TOKENS_MIN if alone else FIRST_TOKENS)
-        step_s = self._step_s * (ALONE_STEPS if alone else 1)
+        step_s, least, first = self._step_s, TOKENS_MIN, FIRST_TOKENS
+        if alone:
+            step_s, least, first = ALONE_STEPS * step_s, ALONE_TOKENS_MIN, ALONE_TOKENS_MIN
         fixed_s = self._spent_s + (self._fixed_s or 0)
         for_tokens = max(step_s - fixed_s, PROMPT_SHARE * step_s)
-        least = ALONE_TOKENS_MIN if alone else TOKENS_MIN
-        return min(most, max(least, int(for_tokens / self._token_s)))
+        few = first if self._token_s is None else int(for_tokens / self._token_s)
+        if self._together_s is None:
+            many = TOGETHER if TRIED_AT <= few < TOGETHER else few
+        else:
+            many = int(for_tokens / self._together_s) // TOGETHER * TOGETHER
+        return min(most, max(least, many or few))
 
     def tokens_in(self, seconds: float) -> int:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""
-        return 0 if self._token_s is None else int(seconds / self._token_s)
+        token_s = self._together_s or self._token_s
+        return int(seconds / token_s) if token_s else 0
 
     def blocks(self, share: float = 1.0) -> int:
         """Blocks that a share of a step is enough for; at least one, so that all goes on."""
@@ -62,6 +73,11 @@ class Pace:
         self._saving_s = 0.0
         return 1
 
+    def quiet_s(self) -> float:
+        """How long nobody may have asked for anything until blocks are saved, in seconds: as long
+        as one takes, so that who goes on at once waits for less."""
+        return QUIET_FIRST_S if self._block_s is None else min(QUIET_MAX_S, self._block_s)
+
     def begin_step(self) -> None:
         self._spent_s = 0.0
 
@@ -75,11 +91,18 @@ class Pace:
         tokens = sum(lengths)
         self._saving_s += SAVING_SHARE * seconds
         if max(lengths, default=0) < TOKENS_MIN:
-            beyond = (tokens - 1) * (self._token_s or 0)
+            beyond = (tokens - 1) * (self._token_s or self._together_s or 0)
             self._fixed_s = _average(self._fixed_s, max(0, seconds - beyond))
         elif seconds > 0:
             token_s = max(seconds - (self._fixed_s or 0), TOKENS_SHARE_MIN * seconds) / tokens
-            self._token_s = _average(self._token_s, token_s)
+            if tokens < TOGETHER:
+                self._token_s = _average(self._token_s, token_s)
+                if self._together_s is not None:  # which never cost more: it may be long ago
+                    self._together_s = min(self._together_s, self._token_s)
+            else:
+                self._together_s = _average(self._together_s, token_s)
+                if self._token_s is not None:
+                    self._token_s = max(self._token_s, self._together_s)
 
     def observe_blocks(self, blocks: int, seconds: float) -> None:
         """So many were saved or brought back in `seconds`."""

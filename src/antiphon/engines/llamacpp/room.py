@@ -24,6 +24,7 @@ STORED_FACTOR = 0.05  # of what computing takes, bringing it back takes
 # that has taken as long as bringing it back does (0.6B: 0.36 us a token and cell, 50 us a cell).
 STAYS_TOKENS = 128
 BESIDE_SHARE = 0.5  # of a step, for blocks, beside those who decode
+QUIET_SHARE = 0.025  # of a step, while nobody waits: who comes then waits no longer
 
 
 class Room:
@@ -170,7 +171,7 @@ class Room:
         if not self._spill.takes_more:
             return
         if not beside:
-            most = 0 if running else 1
+            most = 0 if running else self._blocks_a_step(QUIET_SHARE)
         elif len(running) > 1 and self.cells - self.cache.cells_locked < AHEAD_SHARE * self.cells:
             self._spill.ahead(running[-1])
             most = self._blocks_left
