@@ -1,12 +1,14 @@
 """What tests of the embedded engine ask it, and how they wait for it."""
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
 from antiphon.engines.base import FinishReason, Generation, Pin, SamplingParams
 from antiphon.engines.llamacpp.engine import LlamaEngine
+from tests.engines.tiny_model import Reference
 
 GREEDY = SamplingParams(temperature=0)
 # Batches of another shape round differently: on this model, whose random weights amplify that, an
@@ -49,6 +51,36 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def idle(engine: LlamaEngine) -> None:
+    """Wait until all has been stored that should be."""
+    await until(lambda: engine.metrics()["running"] == 0 and not engine._scheduler.has_chores)
+
+
+async def converse(
+    engine: LlamaEngine,
+    reference: Reference,
+    draw: random.Random,
+    threads: list[list[int]],
+    *,
+    longest: int,
+) -> None:
+    """Let conversations go on, fork, begin anew, in any order and with pauses; every answer is one
+    that a computation from scratch agrees with. Modifies the threads."""
+    for _ in range(40):
+        thread = draw.choice(threads)
+        if draw.random() < 0.3:
+            thread = [*thread[: draw.randint(1, len(thread))], *thread[:9]]
+            threads[draw.randrange(len(threads))] = thread
+        if len(thread) > longest:
+            del thread[100:]
+        answer = await run(engine, job(thread, draw.choice([5, 60])))
+        assert reference.worst_gap(thread, answer.tokens) < TOLERANCE
+        thread += answer.tokens
+        if draw.random() < 0.5:
+            await idle(engine)
+    assert engine.metrics()["failed_steps"] == 0
 
 
 def text(engine: LlamaEngine, words: str) -> list[int]:

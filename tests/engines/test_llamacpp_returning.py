@@ -13,18 +13,13 @@ from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX
 from antiphon.engines.llamacpp.disk import HEADER
 from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.errors import InternalError, StartupError
-from tests.engines.asking import TOLERANCE, Answer, job, run, text, until
+from tests.engines.asking import TOLERANCE, Answer, converse, idle, job, run, text, until
 from tests.engines.tiny_model import Reference, write_recurrent_model
 
 
 def load(path: Path, folder: Path | None = None, **options: int) -> LlamaEngine:
     settings = {"slots": 4, "context": 4096, "threads": 1, "ram_bytes": 64 << 20, **options}
     return LlamaEngine.load(path, disk_folder=folder, disk_bytes=64 << 20, **settings)
-
-
-async def idle(engine: LlamaEngine) -> None:
-    """Wait until all has been stored that should be."""
-    await until(lambda: engine.metrics()["running"] == 0 and not engine._scheduler.has_chores)
 
 
 async def test_conversations_that_outgrow_the_cells_come_back_from_memory(
@@ -192,19 +187,7 @@ async def test_random_conversations_in_few_cells_are_answered_as_if_alone(
     draw = random.Random(5)
     engine = load(tiny_model, tmp_path, context=1024, slots=3, ram_bytes=1 << 20)
     threads = [[draw.randrange(40, 120) for _ in range(draw.randint(5, 300))] for _ in range(8)]
-    for _ in range(40):
-        thread = draw.choice(threads)
-        if draw.random() < 0.3:
-            thread = [*thread[: draw.randint(1, len(thread))], *thread[:9]]
-            threads[draw.randrange(len(threads))] = thread
-        if len(thread) > 900:
-            del thread[100:]
-        answer = await run(engine, job(thread, draw.choice([5, 60])))
-        assert reference.worst_gap(thread, answer.tokens) < TOLERANCE
-        thread += answer.tokens
-        if draw.random() < 0.5:
-            await idle(engine)
-    assert engine.metrics()["failed_steps"] == 0
+    await converse(engine, reference, draw, threads, longest=900)
     assert engine.metrics()["restored_tokens"] > 0
     await engine.close()
 

@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.errors import StartupError
-from tests.engines.asking import TOLERANCE, job, run, until
+from tests.engines.asking import converse
 from tests.engines.tiny_model import Reference, write_windowed_model
 
 WINDOW = 32
@@ -33,19 +33,7 @@ async def test_conversations_fork_and_come_back_as_they_were(
     reference = Reference(model)
     draw = random.Random(seed)
     threads = [words(draw, 100) for _ in range(6)]
-    for _ in range(40):
-        thread = draw.choice(threads)
-        if draw.random() < 0.3:
-            thread = [*thread[: draw.randint(1, len(thread))], *thread[:9]]
-            threads[draw.randrange(len(threads))] = thread
-        if len(thread) > 500:
-            del thread[100:]
-        answer = await run(engine, job(thread, draw.choice([5, 60])))
-        assert reference.worst_gap(thread, answer.tokens) < TOLERANCE
-        thread += answer.tokens
-        if draw.random() < 0.5:
-            await until(lambda: not engine._scheduler.has_chores)
-    assert engine.metrics()["failed_steps"] == 0
+    await converse(engine, reference, draw, threads, longest=500)
     assert (engine.metrics()["restored_tokens"] > 0) == stores
     reference.close()
     await engine.close()

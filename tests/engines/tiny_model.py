@@ -46,6 +46,18 @@ def byte_level_vocabulary() -> tuple[list[str], list[int], list[str]]:
     return tokens, [int(kind) for kind in types], merges
 
 
+def write_byte_level_vocabulary(writer: gguf.GGUFWriter) -> list[str]:
+    """Its tokens."""
+    tokens, types, merges = byte_level_vocabulary()
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    return tokens
+
+
 def write_model(
     path: Path,
     *,
@@ -55,15 +67,9 @@ def write_model(
     temperature: float | None = None,
 ) -> Path:
     """Write the model. An `endless` one asks never to draw the tokens that end an answer."""
-    tokens, types, merges = byte_level_vocabulary()
     writer = gguf.GGUFWriter(path, "qwen3")
     write_shape(writer, context_length)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(merges)
-    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    tokens = write_byte_level_vocabulary(writer)
     writer.add_bos_token_id(tokens.index("<|endoftext|>"))
     writer.add_add_bos_token(False)
     if chat_template is not None:
@@ -193,18 +199,12 @@ def write_sentencepiece_model(path: Path) -> Path:
 
 def write_windowed_model(path: Path, window: int) -> Path:
     """In the manner of Gemma 2: every other layer looks back `window` tokens only."""
-    tokens, types, merges = byte_level_vocabulary()
     writer = gguf.GGUFWriter(path, "gemma2")
     write_shape(writer, 2048)
     writer.add_sliding_window(window)
     writer.add_attn_logit_softcapping(50.0)
     writer.add_final_logit_softcapping(30.0)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(merges)
-    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    tokens = write_byte_level_vocabulary(writer)
     writer.add_bos_token_id(tokens.index("<|endoftext|>"))
     writer.add_add_bos_token(False)
     for name, array in random_tensors(len(tokens)).items():
@@ -220,7 +220,6 @@ def write_windowed_model(path: Path, window: int) -> Path:
 
 def write_recurrent_model(path: Path) -> Path:
     """A tiny Mamba: it keeps a state instead of cells, so that nothing can be cut off."""
-    tokens, types, merges = byte_level_vocabulary()
     writer = gguf.GGUFWriter(path, "mamba")
     inner, states, rank, kernel = 128, 16, 8, 4
     writer.add_name("tiny-mamba")
@@ -234,12 +233,7 @@ def write_recurrent_model(path: Path) -> Path:
     writer.add_ssm_state_size(states)
     writer.add_ssm_time_step_rank(rank)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(merges)
-    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    tokens = write_byte_level_vocabulary(writer)
     draw = np.random.default_rng(1)
     for name, shape in {
         "token_embd.weight": (len(tokens), WIDTH),
