@@ -67,7 +67,9 @@ class Room:
     @property
     def has_chores(self) -> bool:
         """Whether there is something to do while nobody waits for anything."""
-        return self._spill.has_to_save and self._spill.takes_more
+        if not (self._spill.has_to_save and self._spill.takes_more):
+            return False
+        return self._cuttable or self._has_to_save_beside
 
     def begin_step(self, now: float) -> None:
         self.pins.expire(now)
@@ -171,11 +173,11 @@ class Room:
         if not self._spill.takes_more:
             return
         if not beside:
-            most = 0 if running else self._blocks_a_step(QUIET_SHARE)
+            most = self._blocks_a_step(QUIET_SHARE) if self.has_chores and not running else 0
         elif len(running) > 1 and self.cells - self.cache.cells_locked < AHEAD_SHARE * self.cells:
             self._spill.ahead(running[-1])
             most = self._blocks_left
-        elif self._spill.has_to_save and (self._spill.writes or self._is_crowded):
+        elif self._has_to_save_beside:
             most = 1 if self._pace is None else self._pace.blocks_beside()
         else:
             most = 0
@@ -188,12 +190,15 @@ class Room:
         return self.end_step()
 
     def leave(self, tokens: int) -> None:
-        """Let those go who slow others down, if they are stored. `tokens` are computed next."""
+        """Let those go who slow others down, if they are stored. `tokens` are computed next. States
+        that cannot be cut slow nobody down: they go only if they are many."""
         leaving = self.cache.by_last_use()
-        if self._computed_since < STAYS_TOKENS:
+        if self._computed_since < STAYS_TOKENS or not self._cuttable:
             leaving = leaving[:-1]
         self._computed_since += tokens
         for seq_id in leaving:
+            if not self._cuttable and not self._is_crowded:
+                break
             if not self._spill.is_stored(seq_id):
                 continue
             if (until := self.pins.until(seq_id)) is not None:
@@ -273,6 +278,10 @@ class Room:
         """Whether retired sequences slow others down, or hold so many ids that these run out."""
         idle = self.cache.cells - self.cache.cells_locked
         return idle > self._idle_cells or self.cache.retired > self._retired_comfortable
+
+    @property
+    def _has_to_save_beside(self) -> bool:
+        return self._spill.has_to_save and (self._spill.writes or self._is_crowded)
 
     def _stands_at(self, save: Save) -> bool:
         is_there = self.cache.holds(save.seq_id)
