@@ -136,7 +136,7 @@ def test_a_batch_that_the_operator_made_larger_is_filled() -> None:
     sizes = []
     while long.num_generated == 0:
         step = scheduler.schedule()
-        sizes.append(sum(len(chunk.tokens) for chunk in step.chunks))
+        sizes.append(step.num_tokens)
         pace.observe([sizes[-1]], 0.008 + 0.000_08 * sizes[-1])
         scheduler.update(step, [[1] for chunk in step.chunks if chunk.draws])
 
@@ -164,8 +164,7 @@ def test_a_long_prompt_beside_a_running_answer_keeps_its_steps_short() -> None:
     times = []
     while long.num_generated == 0:
         step = scheduler.schedule()
-        tokens = sum(len(chunk.tokens) for chunk in step.chunks)
-        times.append(tokens * 0.004 * draw.uniform(0.9, 1.1))
+        times.append(step.num_tokens * 0.004 * draw.uniform(0.9, 1.1))
         pace.observe([len(chunk.tokens) for chunk in step.chunks], times[-1])
         scheduler.update(step, [[1] for chunk in step.chunks if chunk.draws])
 

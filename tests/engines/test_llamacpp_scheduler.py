@@ -609,6 +609,22 @@ def test_idle_conversations_are_stored_while_nobody_computes_and_leave_when_some
     assert scheduler.counters.prompt_tokens_computed == 1200 + 1 + 200 + 2 * 6 - 1
 
 
+def test_states_that_cannot_be_cut_stay_until_there_are_many() -> None:
+    draw = random.Random(12)
+    scheduler, cells = keeping(2000, idle_cells=500, whole=True)
+    prompts = [prompt(draw, 200) for _ in range(4)]
+    for one in prompts[:2]:
+        keep(scheduler, cells, one)
+        idle(scheduler, cells)
+    assert scheduler.counters.saved_tokens == 0
+
+    for one in prompts[2:]:
+        keep(scheduler, cells, one)
+        idle(scheduler, cells)
+    assert scheduler.counters.departures == 1
+    assert [cached(scheduler, one) for one in prompts] == [0, 200, 200, 200]
+
+
 def test_without_memory_nothing_leaves_before_it_must() -> None:
     draw = random.Random(13)
     scheduler, cells = new_scheduler(2000, idle_cells=0), Cells(2000)

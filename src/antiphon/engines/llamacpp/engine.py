@@ -226,7 +226,7 @@ class LlamaEngine:
     def _run(self) -> None:
         try:
             while self._drain():
-                if self._scheduler.has_work or (self._scheduler.has_chores and self._is_quiet):
+                if self._scheduler.is_due(quiet=self._is_quiet):
                     self._step_began = time.monotonic()
                     self._step()
                     self._step_began = None
@@ -249,16 +249,15 @@ class LlamaEngine:
     def _drain(self) -> bool:
         """Take in what has happened outside; wait for something when there is nothing to do, and
         a moment before chores. False when the engine closes."""
-        idle = not self._scheduler.has_work
-        waits = idle and not (self._scheduler.has_chores and self._is_quiet)
+        wait = not self._scheduler.is_due(quiet=self._is_quiet)
         timeout = self._pace.quiet_s() if self._scheduler.has_chores else None
+        self._is_quiet = not self._scheduler.has_work
         while True:
             try:
-                message = self._inbox.get(block=waits, timeout=timeout)
+                message = self._inbox.get(block=wait, timeout=timeout)
             except Empty:
-                self._is_quiet = idle
                 return True
-            idle = waits = False
+            wait = self._is_quiet = False
             match message:
                 case Submit(sequence, outlet, constraint):
                     self._jobs[sequence] = Drawing(outlet, constraint)

@@ -28,8 +28,8 @@ QUIET_SHARE = 0.025  # of a step, while nobody waits: who comes then waits no lo
 
 
 class Room:
-    """`idle_cells`: how many of the cells retired sequences may take beside others that compute,
-    before these are kept waiting for them to be stored."""
+    """`idle_cells`: how many of the cells retired sequences may take beside others that compute;
+    if it is more, they are stored meanwhile."""
 
     def __init__(
         self,

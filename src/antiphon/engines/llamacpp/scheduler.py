@@ -87,6 +87,10 @@ class Scheduler:
         """Whether there is something to do while nobody waits for anything."""
         return self.room.has_chores
 
+    def is_due(self, *, quiet: bool) -> bool:
+        """Whether a step is to be made now: chores wait until it is quiet."""
+        return self.has_work or (quiet and self.has_chores)
+
     def stop(self) -> None:
         """Nobody waits for anything any more. What was computed may leave the cells."""
         for sequence in [*self.waiting, *self.paused, *self.running]:

@@ -71,7 +71,7 @@ def idle_cells(file: gguf.ModelFile, cells: int) -> int:
 
 def rows(tiers: Tiers, idle: int, bytes_per_cell: int) -> dict[str, str]:
     """The budgets, for people: `antiphon doctor`."""
-    kept = f"{idle:,} tokens beside answers that are written; more leaves for memory"
+    kept = f"{idle:,} tokens beside answers that are written; if more, these are stored meanwhile"
     return {
         "idle cells": kept if tiers.is_enabled else "as many as there is room for",
         "in memory": _budget(tiers.ram_bytes_max, bytes_per_cell),
