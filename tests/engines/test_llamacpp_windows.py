@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.errors import StartupError
-from tests.engines.asking import converse
+from tests.engines.asking import TOLERANCE, converse, job, run
 from tests.engines.tiny_model import Reference, write_windowed_model
 
 WINDOW = 32
@@ -21,6 +21,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(draw: random.Random, count: int) -> list[int]:
     return [draw.randrange(256) for _ in range(count)]
+
+
+async def test_the_answer_depends_on_what_lies_outside_of_the_window(model: Path) -> None:
+    """Without that, nothing that is compared below could differ."""
+    engine = LlamaEngine.load(model, slots=1, context=1024, threads=1, ram_bytes=0)
+    reference = Reference(model)
+    draw = random.Random(1)
+    end = words(draw, 2 * WINDOW)
+    asked, other = words(draw, 40) + end, words(draw, 40) + end
+    answer = (await run(engine, job(asked, 20))).tokens
+    assert reference.worst_gap(asked, answer) < TOLERANCE
+    assert reference.worst_gap(other, answer) > 2 * TOLERANCE
+    reference.close()
+    await engine.close()
 
 
 @pytest.mark.parametrize("seed", range(6))

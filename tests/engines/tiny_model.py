@@ -198,7 +198,9 @@ def write_sentencepiece_model(path: Path) -> Path:
 
 
 def write_windowed_model(path: Path, window: int) -> Path:
-    """In the manner of Gemma 2: every other layer looks back `window` tokens only."""
+    """In the manner of Gemma 2: every other layer looks back `window` tokens only. What layers add
+    is made large beside the embeddings, which are those of the output too: else the last token is
+    repeated for ever, whatever stands before it."""
     writer = gguf.GGUFWriter(path, "gemma2")
     write_shape(writer, 2048)
     writer.add_sliding_window(window)
@@ -212,8 +214,8 @@ def write_windowed_model(path: Path, window: int) -> Path:
             writer.add_tensor(name, array)
     for layer in range(LAYERS):
         for name in ("post_attention_norm", "post_ffw_norm"):
-            ones = np.ones(WIDTH, dtype=np.float32)
-            writer.add_tensor(f"blk.{layer}.{name}.weight", ones)
+            scale = np.full(WIDTH, 64, dtype=np.float32)
+            writer.add_tensor(f"blk.{layer}.{name}.weight", scale)
     close(writer)
     return path
 
