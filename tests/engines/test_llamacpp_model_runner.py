@@ -7,9 +7,10 @@ import pytest
 
 from antiphon.engines.base import SamplingParams
 from antiphon.engines.llamacpp import model_runner, sampler
+from antiphon.engines.llamacpp.blocks import block_behind, root_key
 from antiphon.engines.llamacpp.model_runner import ModelRunner, NativeLog
 from antiphon.engines.llamacpp.sequence import Sequence as Job
-from antiphon.engines.llamacpp.step import Chunk, Copy, Remove
+from antiphon.engines.llamacpp.step import Chunk, Copy, Remove, Restore, Save
 from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.errors import StartupError
 
@@ -109,6 +110,28 @@ def test_nothing_stays_of_a_block_that_has_no_room(runner: ModelRunner) -> None:
 
     assert runner.restore(2, 0, len(A + B), saved)
     assert same(logits(runner, 2, len(A + B), C), logits(runner, 1, len(A + B), C))
+
+
+def test_what_is_moved_is_counted_and_what_is_stored_already_is_not(runner: ModelRunner) -> None:
+    tiers = Tiers(block_tokens=len(A), ram_bytes_max=1 << 20)
+    runner.decode([chunk(1, 0, A)])
+    block = block_behind(root_key(""), A)
+    assert runner.apply([Save(1, 0, block)], tiers).num_blocks == 1
+    assert runner.apply([Save(1, 0, block)], tiers).num_blocks == 0
+
+    data = tiers.get(block)
+    assert data is not None
+    applied = runner.apply([Restore(2, 0, len(A), block, data)], tiers)
+    assert (applied.num_blocks, applied.broken) == (1, set())
+
+
+def test_whatever_begins_with_what_did_not_come_back_is_broken_too(runner: ModelRunner) -> None:
+    tiers = Tiers(block_tokens=len(A), ram_bytes_max=1 << 20)
+    block = block_behind(root_key(""), A)
+    bad = Restore(2, 0, len(A), block, b"no state")
+    assert runner.apply([bad, Copy(2, 3, 10)], tiers).broken == {2, 3}
+    assert runner.apply([bad, Save(2, 0, block), Remove(2)], tiers).broken == set()
+    assert tiers.num_blocks == 0
 
 
 def test_a_source_may_go_after_the_copy(runner: ModelRunner) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from antiphon.engines.base import FinishReason, Pin
 from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX
-from antiphon.engines.llamacpp.disk import HEADER
+from antiphon.engines.llamacpp.disk import HEADER, BlockFiles
 from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.errors import InternalError, StartupError
 from tests.engines.asking import TOLERANCE, Answer, converse, idle, job, run, text, until
@@ -113,6 +113,25 @@ async def test_what_runs_when_the_engine_closes_is_kept(tiny_model: Path, tmp_pa
 
     after = load(tiny_model, tmp_path)
     assert (await run(after, job([*prompt, 7], 1))).cached == len(prompt)
+    await after.close()
+
+
+async def test_without_memory_what_a_slow_disk_takes_later_is_kept_as_well(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the engine closes, it is busy for the first ten times that it is asked."""
+    before = load(tiny_model, tmp_path, ram_bytes=0)
+    prompt = text(before, "A long beginning. " * 30)
+    chunks = before.generate(job(prompt))
+    for _ in range(3):
+        await anext(chunks)
+    answers = iter([True] * 10)
+    monkeypatch.setattr(BlockFiles, "is_busy", property(lambda _: next(answers, False)))
+    await before.close()
+    await chunks.aclose()
+
+    after = load(tiny_model, tmp_path, ram_bytes=0)
+    assert (await run(after, job([*prompt, 7], 1))).cached >= len(prompt) - 1
     await after.close()
 
 

@@ -19,7 +19,17 @@ from antiphon.engines.llamacpp.pins import Deadline
 from antiphon.engines.llamacpp.room import PINNED_SHARE
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence, Status
-from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save, Step
+from antiphon.engines.llamacpp.step import (
+    Applied,
+    Chunk,
+    Copy,
+    Operation,
+    Progress,
+    Remove,
+    Restore,
+    Save,
+    Step,
+)
 from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.turns import PREFILL_TOKENS_ALONE
 from tests.engines.watched import Watched
@@ -88,17 +98,25 @@ class Cells:
     `forced_max`: up to so many tokens follow a drawn one without a draw, as a grammar has it.
     """
 
-    def __init__(self, size: int, forced_max: int = 0, tiers: Tiers | None = None) -> None:
+    def __init__(
+        self, size: int, forced_max: int = 0, tiers: Tiers | None = None, breaks: float = 0.0
+    ) -> None:
         self.size = size
+        self.draw, self.breaks = random.Random(size), breaks
         self.tiers = memory(0) if tiers is None else tiers
         self.forced_max = forced_max
         self.held: dict[int, list[tuple[int, int]]] = {}
         self._next = 0
 
+    def apply(self, operations: SequenceOf[Operation]) -> Applied:
+        """Do what a step says about the cache; sometimes a block cannot be brought back."""
+        applied = Applied()
+        for operation in operations:
+            self._apply(operation, applied)
+        return applied
+
     def run(self, step: Step) -> list[list[int]]:
-        """Do what a step says and return the tokens that come next."""
-        for operation in step.operations:
-            self._apply(operation)
+        """Compute what a step says and return the tokens that come next."""
         drawn = []
         for chunk in step.chunks:
             cells = self.held.setdefault(chunk.seq_id, [])
@@ -111,22 +129,35 @@ class Cells:
         assert self.used <= self.size
         return drawn
 
-    def _apply(self, operation: Operation) -> None:
+    def _apply(self, operation: Operation, applied: Applied) -> None:
         match operation:
+            case Copy(source, target, _) if source in applied.broken:
+                applied.broken.add(target)
+            case Save(seq_id) | Restore(seq_id) if seq_id in applied.broken:
+                pass
+            case Save() if applied.refused:
+                applied.refused.append(operation)
             case Copy(source, target, length):
                 assert not self.held.get(target)
                 assert 0 < length <= len(self.held[source])
                 self.held[target] = self.held[source][:length]
             case Remove(seq_id):
                 self.held.pop(seq_id, None)
+                applied.broken.discard(seq_id)
             case Save(seq_id, start, block):
                 cells = self.held[seq_id][start : start + len(block.tokens)]
                 assert [token for _, token in cells] == list(block.tokens)
                 if self.tiers.whole:
                     assert len(block.tokens) == len(self.held[seq_id])
                 if self.tiers.wants(block, start):
-                    self.tiers.put(block, block.tokens.tobytes())
-            case Restore(seq_id, start, length, _, data):
+                    is_taken = self.tiers.put(block, block.tokens.tobytes())
+                    (applied.saved if is_taken else applied.refused).append(operation)
+            case Restore(seq_id, start, length, block, data):
+                if self.draw.random() < self.breaks:
+                    applied.broken.add(seq_id)
+                    self.tiers.forget(block)
+                    return
+                applied.num_restored += 1
                 cells = self.held.setdefault(seq_id, [])
                 assert len(cells) == start
                 tokens = array("i", data)
@@ -186,12 +217,18 @@ def prompt(draw: random.Random, length: int) -> list[int]:
     return [draw.randrange(1, VOCABULARY) for _ in range(length)]
 
 
+def compute(scheduler: Scheduler, cells: Cells, step: Step) -> list[Progress]:
+    lost = scheduler.take_in(step, cells.apply(step.operations))
+    assert not lost
+    return scheduler.update(step, cells.run(step))
+
+
 def finish(scheduler: Scheduler, cells: Cells, steps_max: int = 10_000) -> int:
     for steps in range(steps_max):
         if not scheduler.has_work:
             return steps
         step = scheduler.schedule()
-        scheduler.update(step, cells.run(step))
+        compute(scheduler, cells, step)
         check(scheduler, cells, slots=1000)
     raise AssertionError("never ends")
 
@@ -306,14 +343,14 @@ def test_a_rider_waits_for_the_shared_prefix_and_forks() -> None:
 
     step = scheduler.schedule()
     assert step.admitted == [one]
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
     step = scheduler.schedule()
     assert step.admitted == []
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
     step = scheduler.schedule()
     assert step.admitted == [two]
     assert two.cached == 960
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
 
     finish(scheduler, cells)
     assert one.tokens[961:] == expected([*shared, 3], 4, 4096)
@@ -328,7 +365,7 @@ def test_the_rider_takes_over_when_the_leader_leaves() -> None:
     for each in (one, two, three):
         scheduler.submit(each)
     step = scheduler.schedule()
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
     scheduler.cancel(one)
 
     step = scheduler.schedule()
@@ -336,7 +373,7 @@ def test_the_rider_takes_over_when_the_leader_leaves() -> None:
     assert step.admitted == [two]
     assert two.cached == PREFILL_TOKENS_ALONE  # what the leader had computed
     assert three.status == Status.WAITING  # rides on the second now
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
     finish(scheduler, cells)
     assert scheduler.counters.prompt_tokens_computed == 960 + 2
     assert three.tokens[961:] == expected([*shared, 5], 4, 4096)
@@ -375,7 +412,7 @@ def test_cancelling_a_waiting_sequence() -> None:
     scheduler.submit(one)
     scheduler.submit(two)
     step = scheduler.schedule()
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
     scheduler.cancel(two)
     scheduler.cancel(two)
 
@@ -398,7 +435,7 @@ def test_what_is_late_ends_and_what_it_has_computed_stays(steps: int) -> None:
     for number in range(max(steps, 1)):
         step = scheduler.schedule(now=104.9)
         assert step.late == []
-        scheduler.update(step, cells.run(step))
+        compute(scheduler, cells, step)
         if number == 0:
             scheduler.submit(second)
     computed = one.computed
@@ -411,7 +448,7 @@ def test_what_is_late_ends_and_what_it_has_computed_stays(steps: int) -> None:
     assert cached(scheduler, start) == min(computed, 600)
     assert scheduler.counters.timeouts == 1
     assert scheduler.running == [two], "its slot is free in the same step"
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
     finish(scheduler, cells)
     assert two.tokens[20:] == expected(other, 90, 1024, end=-1)
 
@@ -425,14 +462,14 @@ def test_a_paused_sequence_can_be_late() -> None:
     scheduler.submit(two)
     for _ in range(400):
         step = scheduler.schedule(now=4.0)
-        scheduler.update(step, cells.run(step))
+        compute(scheduler, cells, step)
     assert scheduler.paused == [two]
 
     step = scheduler.schedule(now=5.0)
 
     assert step.late == [two]
     assert scheduler.paused == []
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
     finish(scheduler, cells)
 
 
@@ -443,7 +480,7 @@ def keep(
     scheduler.submit(sequence(prompt, 0, pins))
     while scheduler.has_work:
         step = scheduler.schedule(now)
-        scheduler.update(step, cells.run(step))
+        compute(scheduler, cells, step)
 
 
 def cached(scheduler: Scheduler, prompt: list[int]) -> int:
@@ -527,7 +564,7 @@ def idle(scheduler: Scheduler, cells: Cells) -> None:
     while scheduler.has_chores:
         step = scheduler.schedule()
         assert len([op for op in step.operations if isinstance(op, Save)]) <= 1
-        scheduler.update(step, cells.run(step))
+        compute(scheduler, cells, step)
         check(scheduler, cells, slots=1000)
 
 
@@ -625,6 +662,48 @@ def test_states_that_cannot_be_cut_stay_until_there_are_many() -> None:
     assert [cached(scheduler, one) for one in prompts] == [0, 200, 200, 200]
 
 
+def test_what_a_busy_disk_does_not_take_is_stored_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a block at a time, and a step brings several."""
+    disk = FakeDisk(random.Random(13))
+    tiers = memory(0, disk=disk, disk_bytes_max=1_000_000)
+    pace = Pace(step_s=10)
+    pace.observe_blocks(1, 0.01)
+    scheduler, cells = new_scheduler(2000, pace=pace, tiers=tiers), Cells(2000, tiers=tiers)
+    one = prompt(disk.draw, 640)
+    keep(scheduler, cells, one)
+    write = disk.write
+
+    def write_one(block: Block, data: bytes) -> None:
+        write(block, data)
+        disk.busy = 1
+
+    monkeypatch.setattr(disk, "write", write_one)
+    steps = 0
+    while scheduler.has_chores:
+        step = scheduler.schedule()
+        assert len(step.operations) == 10 - steps
+        compute(scheduler, cells, step)
+        disk.busy = 0
+        steps += 1
+
+    assert steps == 10
+    assert cached(scheduler, one) == 640
+    assert tiers.num_blocks == 10
+    assert scheduler.counters.saved_tokens == 640
+    assert not scheduler.has_to_save
+
+
+def test_a_retired_sequence_that_did_not_come_back_whole_is_forgotten() -> None:
+    """It was brought back and paused in the same step."""
+    scheduler, cells = new_scheduler(), Cells(1024)
+    keep(scheduler, cells, [7] * 100)
+    (seq_id,) = scheduler.cache.by_last_use()
+    assert scheduler.take_in(Step(), Applied(broken={seq_id})) == set()
+
+    assert cached(scheduler, [7] * 100) == 0
+    scheduler.cache.check()
+
+
 def test_without_memory_nothing_leaves_before_it_must() -> None:
     draw = random.Random(13)
     scheduler, cells = new_scheduler(2000, idle_cells=0), Cells(2000)
@@ -705,7 +784,7 @@ def test_a_lost_block_is_computed_and_said_to_be() -> None:
 
     assert step.admitted == step.corrected == [again]
     assert again.cached == 0
-    later.update(step, cells.run(step))
+    compute(later, cells, step)
     finish(later, cells)
     assert later.counters.prompt_tokens_computed == 301
     assert again.tokens[301:] == expected([*start, 7], 5, 1000)
@@ -746,7 +825,7 @@ def leaving(prompt_len: int = 600) -> tuple[Scheduler, Cells, Sequence, list[int
     long.time_s = 0.5
     scheduler.submit(long)
     step = scheduler.schedule()
-    scheduler.update(step, cells.run(step))
+    compute(scheduler, cells, step)
     pace.observe([64], 0.064)  # a millisecond each
     scheduler.cancel(long)
     return scheduler, cells, long, start
@@ -757,7 +836,7 @@ def test_a_prompt_is_computed_to_its_end_when_its_client_has_left() -> None:
     while scheduler.has_work:
         step = scheduler.schedule(now=1.0)
         assert step.late == []
-        assert scheduler.update(step, cells.run(step)) == [], "nobody hears of it"
+        assert compute(scheduler, cells, step) == [], "nobody hears of it"
 
     assert cached(scheduler, start) == 600
     assert scheduler.counters.timeouts == 0
@@ -793,7 +872,7 @@ def test_owners_take_turns() -> None:
     while scheduler.has_work:
         step = scheduler.schedule()
         begun += step.admitted
-        scheduler.update(step, cells.run(step))
+        compute(scheduler, cells, step)
 
     assert [jobs.index(job) for job in begun[:4]] == [0, 6, 1, 8], "one each, though one has many"
     assert len(begun) == 9
@@ -842,7 +921,9 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         size, slots=slots, ids=slots + draw.randint(1, 8), context=context, cuttable=cuttable,
         pace=pace, tiers=tiers, idle_cells=draw.choice([0, size // 4, size]),
     )  # fmt: skip
-    cells = Cells(size, forced_max=draw.choice([0, 0, 1, 5, 40]), tiers=tiers)
+    cells = Cells(
+        size, forced_max=draw.choice([0, 0, 1, 5, 40]), tiers=tiers, breaks=draw.choice([0, 0.05])
+    )
     beginnings = [prompt(draw, draw.randint(1, context // 2)) for _ in range(3)]
     jobs: list[tuple[Sequence, list[int]]] = []
     dead: set[int] = set()  # cancelled, failed or late
@@ -869,6 +950,8 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         step = scheduler.schedule(time)
         dead |= {number for number, (job, _) in enumerate(jobs) if job in step.late}
+        lost = scheduler.take_in(step, cells.apply(step.operations))
+        dead |= {number for number, (job, _) in enumerate(jobs) if job in lost}
         drawn = cells.run(step)
         if draw.random() < 0.01:
             cells.forget(step.chunks)
@@ -885,6 +968,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             tiers.check()
         check(scheduler, cells, slots)
 
+    cells.breaks = 0
     finish(scheduler, cells, steps_max=60_000)
     for number, (job, start) in enumerate(jobs):
         answer = expected(start, job.max_tokens, context)

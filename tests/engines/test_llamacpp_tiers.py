@@ -226,6 +226,21 @@ def test_a_busy_disk_gets_it_later() -> None:
     assert len(files) == 4
 
 
+def test_a_block_that_nothing_takes_is_given_back() -> None:
+    files = Files()
+    tiers = new_tiers(ram=0, disk=files)
+    one, two, *_ = chain_of(TOKENS)
+    assert tiers.put(one, bytes(16))
+    files.is_busy = True
+    assert not tiers.put(two, bytes(16))
+    assert not tiers.holds(two)
+    files.is_busy = False
+    assert tiers.put(two, bytes(16))
+    assert tiers.put(two, bytes(16)), "it is there"
+    assert tiers.put(block_behind(two.key, [1]), bytes(2000)), "no use to try it again"
+    tiers.check()
+
+
 def test_the_disk_has_a_budget_of_its_own() -> None:
     files = Files()
     tiers = Tiers(block_tokens=SIZE, ram_bytes_max=0, disk=files, disk_bytes_max=40)
@@ -252,6 +267,22 @@ def test_whole_states_are_found_whole() -> None:
 
     assert tiers.num_blocks == 3, "none is part of another"
     assert [found(tiers, TOKENS[:length]) for length in (4, 5, 8, 11, 14)] == [0, 5, 5, 9, 12]
+
+
+def test_a_whole_state_is_found_among_any_number_of_later_ones() -> None:
+    tiers = new_tiers(ram=100_000, whole=True)
+    pinned = block_behind(root_key("ann"), TOKENS[:9])
+    for tokens in (TOKENS[:9], TOKENS[:5]):
+        tiers.put(block_behind(root_key("ann"), tokens), bytes(8))
+    for number in range(3 * SIBLINGS_MAX):
+        tiers.put(block_behind(root_key("ann"), [7, 8, number]), bytes(8))
+
+    assert found(tiers, TOKENS) == 9
+    assert found(tiers, [7, 8, 3, 9]) == 3
+    assert found(tiers, TOKENS, "bob") == 0
+    tiers.forget(pinned)
+    assert found(tiers, TOKENS) == 5, "the longest that is left"
+    tiers.check()
 
 
 def test_blocks_of_large_models_are_shorter() -> None:

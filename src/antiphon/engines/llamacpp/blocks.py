@@ -6,7 +6,7 @@ runner's business.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -50,6 +50,15 @@ def root_key(owner: str) -> Key:
 def block_behind(parent: Key, tokens: Sequence[int]) -> Block:
     run = array("i", tokens)
     return Block(blake2b(parent + run.tobytes(), digest_size=16).digest(), parent, run)
+
+
+def keys_behind(parent: Key, tokens: Sequence[int], lengths: Iterable[int]) -> Iterator[Key]:
+    """Of the blocks that the first tokens would be, as many as each of the ascending `lengths`."""
+    digest, run, start = blake2b(parent, digest_size=16), array("i", tokens), 0
+    for length in lengths:
+        digest.update(run[start:length].tobytes())
+        start = length
+        yield digest.digest()
 
 
 def extend(chain: list[Block], tokens: Sequence[int], owner: str, size: int) -> None:

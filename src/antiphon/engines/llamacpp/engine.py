@@ -34,7 +34,7 @@ from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence
-from antiphon.engines.llamacpp.step import Progress, Restore, Save, Step
+from antiphon.engines.llamacpp.step import Progress, Step
 from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.errors import (
@@ -296,33 +296,28 @@ class LlamaEngine:
 
     def _prepare(self) -> Step:
         """What the next step computes, with the cache as it needs it."""
-        began = time.monotonic()
-        step = self._scheduler.schedule(began)
+        step = self._scheduler.schedule(time.monotonic())
         for sequence in step.late:
             self._end(self._jobs.pop(sequence), Failure(timed_out(sequence.time_s)))
-        broken = self._runner.apply(step.operations, self._tiers)
-        blocks = sum(isinstance(operation, Save | Restore) for operation in step.operations)
-        self._pace.observe_blocks(blocks, time.monotonic() - began)
-        if broken:
-            self._leave_out(step, broken)
+        began = time.monotonic()
+        applied = self._runner.apply(step.operations, self._tiers)
+        self._pace.observe_blocks(applied.num_blocks, time.monotonic() - began)
+        lost = self._scheduler.take_in(step, applied)
+        if applied.broken:
+            log.error("llama.cpp did not take back what had been stored of a prompt")
+            self._end_failed(lost)
         return step
-
-    def _leave_out(self, step: Step, broken: set[int]) -> None:
-        """Fail the sequences whose blocks could not be brought back. Modifies the step."""
-        log.error("llama.cpp did not take back what had been stored of a prompt")
-        lost = {sequence for sequence in self._scheduler.running if sequence.seq_id in broken}
-        step.chunks = [chunk for chunk in step.chunks if chunk.sequence not in lost]
-        step.admitted = [sequence for sequence in step.admitted if sequence not in lost]
-        step.corrected = [sequence for sequence in step.corrected if sequence not in lost]
-        self._fail(lost)
 
     def _save_all(self) -> None:
         """What is still in the cells goes to the disk, as far as there is time for it."""
         until = time.monotonic() + SAVING_S
         try:
             self._scheduler.stop()
-            while time.monotonic() < until and (saves := self._scheduler.last_saves()):
-                self._runner.apply(saves, self._tiers)
+            while time.monotonic() < until and self._scheduler.has_to_save:
+                if self._tiers.takes_more:
+                    self._runner.apply(self._scheduler.last_saves(), self._tiers)
+                else:
+                    time.sleep(POLL_S)
             while time.monotonic() < until and self._tiers.num_unwritten:
                 self._tiers.write_waiting()
                 time.sleep(POLL_S)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.engines.llamacpp.sampler import Link
-from antiphon.engines.llamacpp.step import Chunk, Copy, Operation, Remove, Restore, Save
+from antiphon.engines.llamacpp.step import Applied, Chunk, Copy, Operation, Remove, Restore, Save
 from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.vocabulary import NativeVocabulary
 from antiphon.errors import StartupError
@@ -175,8 +175,8 @@ class ModelRunner:
         params.n_ctx = cells
         assert sequence_ids <= self.sequence_ids_max
         self._scratch = sequence_ids  # to save and restore through
-        self._twins = sequence_ids + 1 if self.window else 0  # how far each is from its own
-        params.n_seq_max = self._scratch + self._twins + 1
+        self._twin_offset = sequence_ids + 1 if self.window else 0  # how far each is from its own
+        params.n_seq_max = self._scratch + self._twin_offset + 1
         params.n_batch, params.n_ubatch = max(ROWS_MAX, batch), batch
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # one pool of cells for all, prefixes shared
@@ -200,27 +200,42 @@ class ModelRunner:
         self._threads, self._threads_small = threads, threads_small or threads
         self._threads_now = threads
 
-    def apply(self, operations: Iterable[Operation], tiers: Tiers) -> set[int]:
-        """Copy and remove sequences in the cache, save and restore blocks. Return the ids whose
-        blocks llama.cpp does not take, and forget these: they hold less than they should."""
-        broken: set[int] = set()
+    def apply(self, operations: Iterable[Operation], tiers: Tiers) -> Applied:
+        """Copy and remove sequences in the cache, save and restore blocks. Blocks that llama.cpp
+        does not take back are forgotten, and the ids they were for are broken."""
+        applied = Applied()
+        broken = applied.broken
         for operation in operations:
             match operation:
-                case Copy(source, target, length):
-                    self.copy(source, target, length)
                 case Remove(seq_id):
                     self.remove(seq_id)
-                case Save(seq_id, start, block):
-                    end = start + len(block.tokens)
-                    if tiers.wants(block, start) and (data := self.save(seq_id, start, end)):
-                        tiers.put(block, data)
+                    broken.discard(seq_id)
+                case Copy(source, target, length):
+                    if source in broken:
+                        broken.add(target)
+                    else:
+                        self.copy(source, target, length)
+                case Save(seq_id):
+                    if applied.refused or not tiers.takes_more:
+                        applied.refused.append(operation)
+                    elif seq_id not in broken:
+                        self._save(operation, tiers, applied)
                 case Restore(seq_id, start, length, block, data):
                     if seq_id in broken:
                         continue
-                    if not self.restore(seq_id, start, start + length, data):
+                    if self.restore(seq_id, start, start + length, data):
+                        applied.num_restored += 1
+                    else:
                         tiers.forget(block)
                         broken.add(seq_id)
-        return broken
+        return applied
+
+    def _save(self, save: Save, tiers: Tiers, applied: Applied) -> None:
+        seq_id, start, block = save.seq_id, save.start, save.block
+        if not tiers.wants(block, start):
+            return
+        if data := self.save(seq_id, start, start + len(block.tokens)):
+            (applied.saved if tiers.put(block, data) else applied.refused).append(save)
 
     def save(self, seq_id: int, start: int, end: int) -> bytes:
         """What the cells of a sequence hold from `start` to `end`; that is all of it, where a
@@ -287,11 +302,12 @@ class ModelRunner:
         # -1 is "everything"; models that cannot be cut refuse the same with 0 and the length.
         self._lengths[seq_id] = start
         owners = self._owners(seq_id)
-        return all(self._context.memory_seq_rm(owner, start or -1, -1) for owner in owners)
+        removed = [self._context.memory_seq_rm(owner, start or -1, -1) for owner in owners]
+        return all(removed)
 
     def _owners(self, seq_id: int) -> list[int]:
         """The ids that hold the cells of a sequence."""
-        return [seq_id, seq_id + self._twins] if self._twins else [seq_id]
+        return [seq_id, seq_id + self._twin_offset] if self._twin_offset else [seq_id]
 
     def decode(self, chunks: Sequence[Chunk]) -> list[int]:
         """Compute one batch; return the row to draw from for each chunk that draws.

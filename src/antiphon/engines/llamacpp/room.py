@@ -65,9 +65,14 @@ class Room:
         return self.cells - self.cache.cells
 
     @property
+    def has_to_save(self) -> bool:
+        """Whether something is not stored that should be."""
+        return self._spill.has_to_save
+
+    @property
     def has_chores(self) -> bool:
         """Whether there is something to do while nobody waits for anything."""
-        if not (self._spill.has_to_save and self._spill.takes_more):
+        if not (self.has_to_save and self._spill.takes_more):
             return False
         return self._cuttable or self._has_to_save_beside
 
@@ -80,7 +85,7 @@ class Room:
             self._pace.begin_step()
         for save in self._snapshots:
             if self._stands_at(save):
-                self._emit([save])
+                self._operations.append(save)
         self._snapshots.clear()
 
     def end_step(self) -> list[Operation]:
@@ -182,16 +187,21 @@ class Room:
         else:
             most = 0
         if most:
-            self._emit(self._spill.saves(most))
+            self._operations += self._spill.take_saves(most)
 
     def last_saves(self) -> list[Operation]:
         """See `Scheduler.last_saves`."""
-        self._emit(self._spill.saves(1))
+        self._operations += self._spill.take_saves(1)
         return self.end_step()
 
+    def count_saved(self, saved: list[Save], refused: list[Save]) -> None:
+        """What came of them. Modifies what is left to be stored."""
+        self._counters.saved_tokens += sum(len(save.block.tokens) for save in saved)
+        self._spill.save_again(refused)
+
     def leave(self, tokens: int) -> None:
-        """Let those go who slow others down, if they are stored. `tokens` are computed next. States
-        that cannot be cut slow nobody down: they go only if they are many."""
+        """Let those go who slow others down, if they lose nothing by it. `tokens` are computed
+        next. States that cannot be cut slow nobody down: they go only if they are many."""
         leaving = self.cache.by_last_use()
         if self._computed_since < STAYS_TOKENS or not self._cuttable:
             leaving = leaving[:-1]
@@ -219,9 +229,9 @@ class Room:
         if (until := self.pins.until(seq_id)) is not None:
             self._spill.pin(seq_id, until)
         if self._spill.takes_more:
-            rescued = self._spill.saves_of(seq_id, self._blocks_left)
+            rescued = self._spill.take_saves_of(seq_id, self._blocks_left)
             self._take_blocks(len(rescued))
-            self._emit(rescued)
+            self._operations += rescued
         self._counters.evictions += 1
         self._release(seq_id)
         return True
@@ -281,7 +291,7 @@ class Room:
 
     @property
     def _has_to_save_beside(self) -> bool:
-        return self._spill.has_to_save and (self._spill.writes or self._is_crowded)
+        return self.has_to_save and (self._spill.reaches_disk or self._is_crowded)
 
     def _stands_at(self, save: Save) -> bool:
         is_there = self.cache.holds(save.seq_id)
@@ -289,10 +299,6 @@ class Room:
 
     def _cost_factor(self, seq_id: int) -> float:
         return STORED_FACTOR if self._spill.is_stored(seq_id) else 1.0
-
-    def _emit(self, saves: list[Save]) -> None:
-        self._operations += saves
-        self._counters.saved_tokens += sum(len(save.block.tokens) for save in saves)
 
     def _blocks_a_step(self, share: float) -> int:
         return 1 if self._pace is None else self._pace.blocks(share)

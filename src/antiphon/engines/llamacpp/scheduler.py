@@ -21,7 +21,7 @@ from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
 from antiphon.engines.llamacpp.room import Room
 from antiphon.engines.llamacpp.sequence import Sequence, Status
-from antiphon.engines.llamacpp.step import Chunk, Counters, Operation, Progress, Step
+from antiphon.engines.llamacpp.step import Applied, Chunk, Counters, Operation, Progress, Step
 from antiphon.engines.llamacpp.tiers import Tiers
 
 RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
@@ -95,6 +95,11 @@ class Scheduler:
         """Nobody waits for anything any more. What was computed may leave the cells."""
         for sequence in [*self.waiting, *self.paused, *self.running]:
             self._finish(sequence)
+
+    @property
+    def has_to_save(self) -> bool:
+        """Whether something is not stored that should be."""
+        return self.room.has_to_save
 
     def last_saves(self) -> list[Operation]:
         """What is not stored yet, some of it, after `stop`."""
@@ -178,6 +183,19 @@ class Scheduler:
             self._finish(sequence)
         self.counters.timeouts += len(late)
         return late
+
+    def take_in(self, step: Step, applied: Applied) -> set[Sequence]:
+        """What came of a step's operations. Return those whose blocks could not be brought back:
+        they are forgotten, and no part of the step any more. Modifies the step."""
+        self.room.count_saved(applied.saved, applied.refused)
+        lost = {sequence for sequence in self.running if sequence.seq_id in applied.broken}
+        for seq_id in applied.broken - {sequence.seq_id for sequence in lost}:
+            self.room.drop(seq_id)  # of one that has been paused meanwhile
+        self.fail(lost)
+        step.chunks = [chunk for chunk in step.chunks if chunk.sequence not in lost]
+        step.admitted = [sequence for sequence in step.admitted if sequence not in lost]
+        step.corrected = [sequence for sequence in step.corrected if sequence not in lost]
+        return lost
 
     def update(self, step: Step, drawn: SequenceOf[SequenceOf[int]]) -> list[Progress]:
         """Take in what a step computed; `drawn` has the tokens that come next for every chunk that

@@ -1,7 +1,8 @@
 """What leaves the cells for the other tiers, and what comes back from them. Pure.
 
-Retired sequences are stored block by block while there is time; a sequence that is evicted before
-is lost, and computed again. What comes back is a run of blocks behind what the cells hold.
+Retired sequences are stored block by block while there is time. Of one that is evicted before, what
+a step still has time for is stored; the rest is computed again. What comes back is a run of blocks
+behind what the cells hold.
 """
 
 from antiphon.engines.llamacpp.blocks import Block, Piece, block_behind, extend, root_key
@@ -58,20 +59,21 @@ class Spill:
         return self._tiers is not None and self._tiers.takes_more
 
     @property
-    def writes(self) -> bool:
+    def reaches_disk(self) -> bool:
         """Whether what is stored outlives the process."""
         return self._tiers is not None and self._tiers.disk_takes_more
 
-    def saves(self, most: int) -> list[Save]:
-        """The next blocks to store; those of one id are `saves_of`."""
+    def take_saves(self, most: int) -> list[Save]:
+        """The next blocks to store. Modifies what is left to be stored."""
         saves: list[Save] = []
         for seq_id in list(self._unsaved):
             if len(saves) >= most:
                 break
-            saves += self.saves_of(seq_id, most - len(saves))
+            saves += self.take_saves_of(seq_id, most - len(saves))
         return saves
 
-    def saves_of(self, seq_id: int, most: int) -> list[Save]:
+    def take_saves_of(self, seq_id: int, most: int) -> list[Save]:
+        """The next blocks of one id to store. Modifies what is left to be stored."""
         saves: list[Save] = []
         waiting = self._unsaved.get(seq_id, [])
         while waiting and len(saves) < most:
@@ -81,6 +83,12 @@ class Spill:
         if not waiting:
             self._unsaved.pop(seq_id, None)
         return saves
+
+    def save_again(self, refused: list[Save]) -> None:
+        """These were not taken; those who are still retired try it later."""
+        for save in reversed(refused):
+            if save.block in self._blocks.get(save.seq_id, ()):
+                self._unsaved.setdefault(save.seq_id, []).append(save)
 
     def is_stored(self, seq_id: int) -> bool:
         """Whether a retired sequence can leave the cells without a loss. What stands between the

@@ -74,6 +74,21 @@ class Step:
         return sum(len(chunk.tokens) for chunk in self.chunks)
 
 
+@dataclass(slots=True)
+class Applied:
+    """What came of operations on the cache."""
+
+    saved: list[Save] = field(default_factory=list)
+    refused: list[Save] = field(default_factory=list)  # since the disk is busy, and all behind
+    num_restored: int = 0
+    broken: set[int] = field(default_factory=set)  # ids that hold less than they should
+
+    @property
+    def num_blocks(self) -> int:
+        """That were copied out of the cells or into them."""
+        return len(self.saved) + self.num_restored
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What a step brought one sequence."""
@@ -94,7 +109,7 @@ class Counters:
     recomputed_tokens: int = 0  # prompt and answer of paused sequences, again
     generated_tokens: int = 0
     evictions: int = 0  # to make room
-    departures: int = 0  # of stored sequences, so that they slow nobody down
+    departures: int = 0  # of sequences that lose nothing, so that they slow nobody down
     pauses: int = 0
     cancellations: int = 0
     timeouts: int = 0

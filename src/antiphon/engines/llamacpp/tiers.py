@@ -8,13 +8,13 @@ process that is killed. A block that cannot be read is forgotten: then it is com
 """
 
 from array import array
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
 from typing import Protocol
 
-from antiphon.engines.llamacpp.blocks import Block, Key, Piece, extend, root_key
+from antiphon.engines.llamacpp.blocks import Block, Key, Piece, extend, keys_behind, root_key
 from antiphon.engines.llamacpp.radix_cache import common_prefix
 
 PINNED_SHARE = 0.5  # of the memory, at most
@@ -65,6 +65,7 @@ class Tiers:
         self._unwritten: OrderedDict[Key, None] = OrderedDict()  # in memory, and not on disk yet
         self._blocks: dict[Key, Block] = {}  # in either
         self._children: defaultdict[Key, dict[Key, Block]] = defaultdict(dict)
+        self._lengths: defaultdict[Key, Counter[int]] = defaultdict(Counter)  # of whole states
         self._pinned: dict[Key, float] = {}
         self._first_to_expire = inf
         for block, size in found if self._disk is not None else ():
@@ -141,14 +142,17 @@ class Tiers:
             pieces.append(best)
         return pieces
 
-    def put(self, block: Block, data: bytes) -> None:
-        """Store a block. Modifies what is stored: the least recently used may go."""
+    def put(self, block: Block, data: bytes) -> bool:
+        """Store a block. Modifies what is stored: the least recently used may go. False if it would
+        be taken later: the disk is busy."""
         if self.holds(block):
-            return
+            return True
         fits_in_ram = len(data) <= self.ram_bytes_max
         fits_on_disk = len(data) <= self.disk_bytes_max  # which is 0 without one
-        if not (fits_in_ram or (fits_on_disk and self.disk_takes_more)):
-            return
+        if not fits_in_ram and not fits_on_disk:
+            return True
+        if not fits_in_ram and not self.disk_takes_more:
+            return False
         self._replace_shorter(block)
         self._know(block)
         if fits_in_ram:
@@ -161,6 +165,7 @@ class Tiers:
         self._touch_ancestors(block)
         self._shrink_ram()
         self._shrink_disk()
+        return True
 
     def get(self, block: Block) -> bytes | None:
         """The bytes of a block, None if it is gone. Modifies where it is stored."""
@@ -219,13 +224,18 @@ class Tiers:
         assert self._unwritten.keys() <= self._in_ram.keys() - self._on_disk.keys()
         assert sum(map(len, self._children.values())) == len(self._blocks)
         assert all(self._children.values())
+        if self.whole:
+            lengths = [len(block.tokens) for block in self._blocks.values()]
+            assert Counter(lengths) == sum(self._lengths.values(), Counter())
+            assert all(self._lengths.values())
 
     def _find_whole(self, tokens: Sequence[int], owner: str) -> list[Piece]:
-        run = array("i", tokens)
-        states = self._behind(root_key(owner))
-        whole = (s for s in states if common_prefix(s.tokens, run, 0) == len(s.tokens))
-        best = max(whole, key=lambda state: len(state.tokens), default=None)
-        return [] if best is None else [Piece(best, len(best.tokens))]
+        root = root_key(owner)
+        lengths = sorted(length for length in self._lengths.get(root, ()) if length <= len(tokens))
+        for key in reversed(list(keys_behind(root, tokens, lengths))):
+            if (state := self._blocks.get(key)) is not None:
+                return [Piece(state, len(state.tokens))]
+        return []
 
     def _replace_shorter(self, block: Block) -> None:
         """The end of a conversation is part of a longer block when that has gone on."""
@@ -293,6 +303,8 @@ class Tiers:
         if block.key not in self._blocks:
             self._blocks[block.key] = block
             self._children[block.parent][block.key] = block
+            if self.whole:
+                self._lengths[block.parent][len(block.tokens)] += 1
 
     def _forget_if_gone(self, key: Key) -> None:
         if key in self._in_ram or key in self._on_disk:
@@ -302,3 +314,10 @@ class Tiers:
         del siblings[key]
         if not siblings:
             del self._children[block.parent]
+        if self.whole:
+            lengths, length = self._lengths[block.parent], len(block.tokens)
+            lengths[length] -= 1
+            if not lengths[length]:
+                del lengths[length]
+            if not lengths:
+                del self._lengths[block.parent]
