@@ -56,6 +56,45 @@ def test_tokens_are_taken_together_again_when_that_takes_less() -> None:
     assert steps(pace, 0.002, 20)[-1] == 64
 
 
+def stepping(pace: Pace, alone_s: float, number: int, *, noise: float = 0) -> list[int]:
+    """Where each of 64 tokens that are taken together takes half as long as it would alone."""
+    draw = random.Random(3)
+    sizes = []
+    for _ in range(number):
+        sizes.append(pace.tokens(512))
+        together, alone = divmod(sizes[-1], 64)
+        seconds = (32 * together + alone) * alone_s
+        pace.observe([sizes[-1]], seconds * draw.uniform(1 - noise, 1 + noise))
+    return sizes
+
+
+def test_tokens_are_taken_together_again_when_one_takes_less() -> None:
+    """Behind a long context they could not; 64 of a shorter one take as long as 32 do alone."""
+    pace = Pace(STEP_S)
+    assert stepping(pace, 0.005, 10)[-1] == 64
+    assert stepping(pace, 0.012, 30)[-1] < 24
+    assert stepping(pace, 0.005, 40)[-1] == 64
+
+
+def test_tokens_that_take_as_long_together_are_rarely_tried() -> None:
+    pace = Pace(STEP_S)
+    draw = random.Random(4)
+    sizes = []
+    for _ in range(400):
+        sizes.append(pace.tokens(512))
+        pace.observe([sizes[-1]], sizes[-1] * 0.006 * draw.uniform(0.9, 1.1))
+
+    assert sizes.count(64) <= 4
+    assert sorted(sizes)[200] == pytest.approx(33, abs=2)
+
+
+def test_what_is_left_of_a_prompt_is_not_taken_together_if_it_is_less() -> None:
+    pace = Pace(STEP_S)
+    assert stepping(pace, 0.005, 10)[-1] == 64
+    assert pace.tokens(63) == pytest.approx(40, abs=1)
+    assert pace.tokens(30) == 30
+
+
 def test_what_every_step_costs_is_learned_apart() -> None:
     """A step takes 40 ms and 8 for each token: 20 of them fit into 200."""
     pace = Pace(STEP_S)

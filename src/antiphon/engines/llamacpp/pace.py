@@ -19,6 +19,7 @@ ALONE_STEPS, ALONE_TOKENS_MIN = 2, 128
 # context makes half as many take longer (0.6B behind 3,000 tokens: 63 take 1.4 s, 64 take 0.7 s).
 TOGETHER = 64
 TRIED_AT = 24  # tokens that a step is enough for: together they may not take longer
+SHORTER_SHARE = 0.6  # of what a token has cost meanwhile: then the context is a shorter one
 LATEST_SHARE = 0.3  # of the last step in the average
 FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
 BLOCKS_MAX = 32  # of a step
@@ -35,6 +36,7 @@ class Pace:
         self._fixed_s: float | None = None
         self._token_s: float | None = None  # of less than are taken together
         self._together_s: float | None = None  # a token, of those
+        self._dearest_s = 0.0  # a token of less, since so many were taken together
         self._block_s: float | None = None
         self._saving_s = 0.0  # that may be taken from those who decode
         self._spent_s = 0.0  # on blocks, in this step
@@ -47,7 +49,9 @@ class Pace:
         fixed_s = self._spent_s + (self._fixed_s or 0)
         for_tokens = max(step_s - fixed_s, PROMPT_SHARE * step_s)
         few = first if self._token_s is None else int(for_tokens / self._token_s)
-        if self._together_s is None:
+        if most < TOGETHER:
+            many = few
+        elif self._together_s is None:
             many = TOGETHER if TRIED_AT <= few < TOGETHER else few
         else:
             many = int(for_tokens / self._together_s) // TOGETHER * TOGETHER
@@ -97,9 +101,11 @@ class Pace:
             token_s = max(seconds - (self._fixed_s or 0), TOKENS_SHARE_MIN * seconds) / tokens
             if tokens < TOGETHER:
                 self._token_s = _average(self._token_s, token_s)
-                if self._together_s is not None:  # which never cost more: it may be long ago
-                    self._together_s = min(self._together_s, self._token_s)
+                self._dearest_s = max(self._dearest_s, self._token_s)
+                if self._token_s < SHORTER_SHARE * self._dearest_s:
+                    self._together_s = None  # to be tried again
             else:
+                self._dearest_s = 0.0
                 self._together_s = _average(self._together_s, token_s)
                 if self._token_s is not None:
                     self._token_s = max(self._token_s, self._together_s)

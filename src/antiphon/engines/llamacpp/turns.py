@@ -83,10 +83,11 @@ def lengths(
         forced -= length - 1
         steps.append((sequence, length))
     budget = PREFILL_TOKENS_BESIDE if steps else alone
-    if pace is not None:
-        budget = pace.tokens(budget, alone=not steps)
     prompts = [s for s in running if not decodes(s) and not s.restoring]
-    shares = share(budget, [sequence.num_pending for sequence in prompts])
+    left = [sequence.num_pending for sequence in prompts]
+    if pace is not None:
+        budget = pace.tokens(min(budget, sum(left)), alone=not steps)
+    shares = share(budget, left)
     return steps + [(s, length) for s, length in zip(prompts, shares, strict=True) if length]
 
 
