@@ -134,6 +134,14 @@ def test_whatever_begins_with_what_did_not_come_back_is_broken_too(runner: Model
     assert tiers.num_blocks == 0
 
 
+@pytest.mark.parametrize("token", [-1, 300])
+def test_a_token_that_there_is_not_never_reaches_llama_cpp(runner: ModelRunner, token: int) -> None:
+    """Which would end the process."""
+    with pytest.raises(AssertionError):
+        runner.decode([chunk(1, 0, [*A, token])])
+    runner.decode([chunk(1, 0, A)])
+
+
 def test_a_source_may_go_after_the_copy(runner: ModelRunner) -> None:
     alone = logits(runner, 0, 0, A + C)
     runner.decode([chunk(1, 0, A + B)])

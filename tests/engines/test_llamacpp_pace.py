@@ -218,3 +218,13 @@ def test_storing_waits_as_long_as_a_block_takes() -> None:
     assert pace.quiet_s() == pytest.approx(0.002)
     pace.observe_blocks(1, 2.0)
     assert pace.quiet_s() == pytest.approx(0.05)
+
+
+def test_a_brief_step_is_one_that_is_known_to_be() -> None:
+    pace = Pace(STEP_S)
+    assert not pace.is_brief(1)
+    pace.observe([1], 0.001)
+    assert not pace.is_brief(1), "what a token costs is not known yet"
+    pace.observe([16], 0.001 + 16 * 0.0005)
+    assert pace.is_brief(1)
+    assert not pace.is_brief(16)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from antiphon.engines.base import FinishReason, SamplingParams
-from antiphon.engines.llamacpp import room, turns
+from antiphon.engines.llamacpp import blocks, room, turns
 from antiphon.engines.llamacpp import scheduler as module
-from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX, Block, Key
+from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX, Block, Key, block_behind
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
 from antiphon.engines.llamacpp.room import PINNED_SHARE
@@ -660,6 +660,28 @@ def test_states_that_cannot_be_cut_stay_until_there_are_many() -> None:
         idle(scheduler, cells)
     assert scheduler.counters.departures == 1
     assert [cached(scheduler, one) for one in prompts] == [0, 200, 200, 200]
+
+
+def test_blocks_that_a_conversation_goes_on_behind_are_not_hashed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduler, cells = keeping(2000)
+    start = prompt(random.Random(17), 10 * BLOCK_TOKENS + 5)
+    keep(scheduler, cells, start)
+    hashed: list[int] = []
+
+    def behind(parent: Key, tokens: SequenceOf[int]) -> Block:
+        hashed.append(len(tokens))
+        return block_behind(parent, tokens)
+
+    monkeypatch.setattr(blocks, "block_behind", behind)
+    on = sequence([*start, *prompt(random.Random(18), 2 * BLOCK_TOKENS)], 1)
+    scheduler.submit(on)
+
+    assert hashed == [BLOCK_TOKENS] * 2
+    assert [list(block.tokens) for block in on.chain] == [
+        on.tokens[at : at + BLOCK_TOKENS] for at in range(0, 12 * BLOCK_TOKENS, BLOCK_TOKENS)
+    ]
 
 
 def test_what_a_busy_disk_does_not_take_is_stored_later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,14 @@ def test_what_templates_of_model_families_use_is_there() -> None:
     )
 
 
+def test_methods_of_a_message_go_before_its_items_as_in_jinja() -> None:
+    source = (
+        "{% for m in messages %}{{ m.get('role') }} {{ m.items() | length }}{{ m.no }}{% endfor %}"
+    )
+    message = {"role": "user", "items": 7, "content": "x"}
+    assert ChatTemplate(source).render([message]) == "user 3"
+
+
 def test_a_template_that_refuses_gives_its_reason_to_the_client() -> None:
     template = ChatTemplate("{{ raise_exception('roles must alternate') }}")
 

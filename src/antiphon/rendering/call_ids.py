@@ -1,8 +1,9 @@
 """Ids of calls as a model's template wants them: some are particular about these."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from antiphon.rendering.turns import Call, Turn
 

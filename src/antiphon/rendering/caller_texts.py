@@ -27,6 +27,8 @@ def texts(value: object) -> Iterator[str]:
 
 def mapped_turn(turn: Turn, text: str, change: Callable[[str], str]) -> Turn:
     """`text` instead of its own, no thoughts, and everything else changed."""
+    if not turn.calls and turn.result_of is None:
+        return Turn(turn.role, text, said=turn.said)
     calls = tuple(_mapped_call(call, change) for call in turn.calls)
     result_of = _mapped_call(turn.result_of, change) if turn.result_of else None
     return Turn(turn.role, text, calls, result_of, said=turn.said)

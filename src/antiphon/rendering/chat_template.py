@@ -26,6 +26,7 @@ TEMPLATE_ERRORS = (  # what a template that was written for other inputs can rai
     TypeError,
     ValueError,
 )
+DICT_ATTRIBUTES = frozenset(dir(dict))
 REPEAT_MAX = 1_000_000  # characters or items that `*` may make inside a template
 
 CHATML = """\
@@ -95,6 +96,13 @@ class _Environment(ImmutableSandboxedEnvironment):
     """`range` is limited by jinja2 itself; `*` and `**` are limited here."""
 
     intercepted_binops = frozenset(["*", "**"])
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A dictionary's item, where it has no such attribute: without trying that first, which is
+        most of what rendering a long conversation takes."""
+        if type(obj) is dict and attribute in obj and attribute not in DICT_ATTRIBUTES:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":

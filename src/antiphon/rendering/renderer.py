@@ -8,8 +8,10 @@ so the two numbers cannot differ.
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from antiphon.rendering.breakpoints import Breakpoint, Marks, is_marked
 from antiphon.rendering.call_ids import with_ids

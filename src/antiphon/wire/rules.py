@@ -95,7 +95,7 @@ _SAID_BY: dict[type[ContentBlockParam], str] = {
 
 
 def block_places(request: PromptParams) -> None:
-    for index, message in enumerate(request.messages):
+    for index, message in _with_lists(request):
         for place, block in _blocks(index, message):
             side = _SAID_BY.get(type(block), message.role)
             if side != message.role:
@@ -126,6 +126,12 @@ def _blocks(index: int, message: MessageParam) -> Iterator[tuple[Place, ContentB
         content = [TextBlock(content)] if content else []
     for at, block in enumerate(content):
         yield (index, at), block
+
+
+def _with_lists(request: PromptParams) -> list[tuple[int, MessageParam]]:
+    """The messages that may hold more than text, with their indices."""
+    messages = enumerate(request.messages)
+    return [pair for pair in messages if not isinstance(pair[1].content, str)]
 
 
 def _path(place: Place) -> str:
@@ -167,6 +173,8 @@ class _Turn:
 
 def tool_pairs(request: PromptParams) -> None:
     """Every `tool_use` is answered first thing in the next turn, and nothing else is answered."""
+    if not _with_lists(request):
+        return
     groups = groupby(enumerate(request.messages), key=lambda pair: pair[1].role)
     nobody = _Turn("", ())
     turns = [nobody, *(_Turn(role, messages) for role, messages in groups), nobody]
@@ -206,8 +214,8 @@ def tool_references(request: PromptParams) -> None:
 
 def referred_tools(request: PromptParams) -> Iterator[str]:
     """Names of tools that results refer to, which makes deferred ones callable."""
-    for message in request.messages:
-        for _, block in _blocks(0, message):
+    for index, message in _with_lists(request):
+        for _, block in _blocks(index, message):
             if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
                 for part in block.content:
                     if isinstance(part, ToolReferenceBlock):

@@ -173,8 +173,6 @@ class LlamaEngine:
         """See `base.Engine.generate`."""
         if len(job.prompt) >= self.info.context_len:
             raise prompt_too_long(len(job.prompt), self.info.context_len - 1)
-        assert min(job.prompt) >= 0
-        assert max(job.prompt) < self.info.vocab_size
         outlet = Outlet(asyncio.get_running_loop())
         now = time.monotonic()
         sequence = Sequence.from_prompt(
@@ -333,7 +331,7 @@ class LlamaEngine:
         for sequence in step.corrected:
             if (job_corrected := self._jobs.get(sequence)) is not None:
                 self._outbox.put(job_corrected.outlet, TokenChunk(cached=sequence.cached))
-        if step.admitted:
+        if step.admitted and not self._pace.is_brief(step.num_tokens):
             self._flush()
 
     def _compute(self, step: Step) -> list[list[int]]:

@@ -1,9 +1,12 @@
 """How an engine stands, as numbers: what it holds, and what it has done since its start."""
 
-from dataclasses import asdict
+from dataclasses import fields
 
 from antiphon.engines.llamacpp.scheduler import Scheduler
+from antiphon.engines.llamacpp.step import Counters
 from antiphon.engines.llamacpp.tiers import Tiers
+
+COUNTERS = tuple(field.name for field in fields(Counters))
 
 
 def figures(scheduler: Scheduler, tiers: Tiers) -> dict[str, int]:
@@ -20,5 +23,5 @@ def figures(scheduler: Scheduler, tiers: Tiers) -> dict[str, int]:
         "ram_bytes_total": tiers.ram_bytes_max,
         "disk_bytes_used": tiers.disk_bytes,
         "disk_bytes_total": tiers.disk_bytes_max,
-        **asdict(scheduler.counters),
+        **{name: getattr(scheduler.counters, name) for name in COUNTERS},
     }

@@ -320,6 +320,8 @@ class ModelRunner:
         self._batch.clear()
         for chunk in chunks:
             assert self._lengths[chunk.seq_id] == chunk.start, "positions must be contiguous"
+            assert min(chunk.tokens) >= 0
+            assert max(chunk.tokens) < self.vocabulary.size
             last, owners = len(chunk.tokens) - 1, self._owners(chunk.seq_id)
             for index, token in enumerate(chunk.tokens):
                 add(token, chunk.start + index, owners, chunk.draws and index == last)

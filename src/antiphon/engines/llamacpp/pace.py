@@ -20,6 +20,7 @@ ALONE_STEPS, ALONE_TOKENS_MIN = 2, 128
 TOGETHER = 64
 TRIED_AT = 24  # tokens that a step is enough for: together they may not take longer
 SHORTER_SHARE = 0.6  # of what a token has cost meanwhile: then the context is a shorter one
+BRIEF_S = 0.005
 LATEST_SHARE = 0.3  # of the last step in the average
 FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
 BLOCKS_MAX = 32  # of a step
@@ -61,6 +62,13 @@ class Pace:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""
         token_s = self._together_s or self._token_s
         return int(seconds / token_s) if token_s else 0
+
+    def is_brief(self, tokens: int) -> bool:
+        """Whether a step of so many tokens is known to be over before anybody would notice."""
+        token_s = self._token_s or self._together_s
+        if self._fixed_s is None or token_s is None:
+            return False
+        return self._fixed_s + tokens * token_s <= BRIEF_S
 
     def blocks(self, share: float = 1.0) -> int:
         """Blocks that a share of a step is enough for; at least one, so that all goes on."""

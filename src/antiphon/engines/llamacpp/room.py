@@ -93,8 +93,11 @@ class Room:
         operations, self._operations = self._operations, []
         return operations
 
-    def stored(self, sequence: Sequence) -> int:
-        """How many tokens of a sequence could come back, as of now."""
+    def stored(self, sequence: Sequence, match: Match) -> int:
+        """How many tokens of a sequence could come back, as of now. `match` is what the cells hold
+        of it."""
+        if not sequence.chain:  # what is known already need not be hashed again
+            sequence.chain = self._spill.known_blocks(match.seq_id, match.length)
         return sum(piece.length for piece in self._spill.pieces(sequence, 0))
 
     def start(self, sequence: Sequence, match: Match) -> None:

@@ -110,7 +110,8 @@ class Scheduler:
         assert 0 < sequence.prompt_len < self._context_len
         sequence.arrival = self._arrivals
         self._arrivals += 1
-        known = max(self._match(sequence).length, self.room.stored(sequence))
+        match = self._match(sequence)
+        known = max(match.length, self.room.stored(sequence, match))
         sequence.to_compute = sequence.prompt_len - known
         self.waiting.append(sequence)
 

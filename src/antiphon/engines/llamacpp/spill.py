@@ -42,6 +42,12 @@ class Spill:
         self._blocks[seq_id] = blocks
         self._list(seq_id, blocks)
 
+    def known_blocks(self, seq_id: int | None, length: int) -> list[Block]:
+        """The whole blocks of the first tokens that a retired id holds, if it is one."""
+        if self._tiers is None or self._tiers.whole or seq_id not in self._blocks:
+            return []
+        return self._blocks[seq_id][: length // self._tiers.block_tokens]
+
     def ahead(self, sequence: Sequence) -> None:
         """It runs, but may soon have to leave the cells: what is whole of it can be stored now."""
         if self._tiers is None or self._tiers.whole or sequence.seq_id in self._unsaved:
