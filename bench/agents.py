@@ -1,6 +1,6 @@
 """Four agents at once: the same system prompt and tools, and six calls with their results each.
 
-    python -m bench.agents --peer-python PYTHON [--rounds 3] [--turns 6] [--model small]
+    python -m bench.agents --peer-python PYTHON [--rounds 3] [--turns 6] [--step-ms 200]
 
 On a random model in the shape of Qwen3 0.6B (`bench.models`), through the official SDK. 2,700
 tokens, the system prompt and the tools, are the same for all. Every turn is an answer of 16 tokens;
@@ -121,13 +121,14 @@ def cost(server: Running, common: Prefix, seed: int, turns: int, *, has_metrics:
     )
 
 
-def round_of(peer_python: str, path: Path, threads: str, seed: int, turns: int) -> list[Cost]:
+def round_of(arguments: argparse.Namespace, path: Path, seed: int) -> list[Cost]:
     """Ours and theirs."""
-    both = ("--threads", threads, "--slots", str(AGENTS))
-    own = ("--model", str(path), "--context", str(CELLS))
+    turns = arguments.turns
+    both = ("--threads", arguments.threads, "--slots", str(AGENTS))
+    own = ("--model", str(path), "--context", str(CELLS), "--step-ms", arguments.step_ms)
     with (
         antiphon(*both, *own) as ours,
-        llama_server(peer_python, *both, model=path, cells=CELLS) as theirs,
+        llama_server(arguments.peer_python, *both, model=path, cells=CELLS) as theirs,
     ):
         url = f"http://127.0.0.1:{ours.port}"
         with anthropic.Anthropic(base_url=url, api_key="x") as client:
@@ -147,12 +148,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--threads", default="2", help="of both")
     parser.add_argument("--model", choices=models.BY_NAME, default="small")
+    parser.add_argument("--step-ms", default="200", help="of Antiphon")
     arguments = parser.parse_args()
     path, turns = models.BY_NAME[arguments.model](), arguments.turns
-    rounds = [
-        round_of(arguments.peer_python, path, arguments.threads, seed, turns)
-        for seed in range(arguments.rounds)
-    ]
+    rounds = [round_of(arguments, path, seed) for seed in range(arguments.rounds)]
     by_ratio = sorted(rounds, key=lambda pair: pair[0].wall_s / pair[1].wall_s)
     ratios = [ours.wall_s / theirs.wall_s for ours, theirs in by_ratio]
     middle = by_ratio[len(by_ratio) // 2]

@@ -1,5 +1,7 @@
 """How long a context may be is decided from the header and the free memory, before loading."""
 
+import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,25 @@ def test_control_groups_of_the_first_version(tmp_path: Path) -> None:
 
 def test_this_machine_has_memory() -> None:
     assert memory.available_bytes() > 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no trim")
+def test_freed_memory_goes_back_to_the_system_when_there_is_enough_of_it() -> None:
+    """Pieces of 64 kB, every other one freed: the C library keeps the holes."""
+    sizes = []
+    held = [bytearray(64_000) for _ in range(2000)]
+    freed = memory.Freed()
+    del held[::2]
+    for number in (1, memory.FREED_BYTES):
+        before = resident_bytes()
+        freed.give_back(number)
+        sizes.append(before - resident_bytes())
+
+    assert len(held) == 1000
+    assert sizes[0] < 8 << 20
+    assert sizes[1] > 32 << 20
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -23,7 +23,7 @@ from antiphon.engines.base import (
     Generation,
     TokenChunk,
 )
-from antiphon.engines.llamacpp import loading
+from antiphon.engines.llamacpp import loading, memory
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.drawing import Drawing
 from antiphon.engines.llamacpp.figures import figures
@@ -90,6 +90,7 @@ class LlamaEngine:
             files.on_drained = lambda: self._inbox.put(Wake())
         self._idle_cells = idle_cells
         self._num_steps = self._num_failures = 0
+        self._freed = memory.Freed()
         self._is_quiet = False  # nothing has happened outside for a while
         self._step_began: float | None = None  # while one is computed
         self._scheduler = self._new_scheduler()
@@ -249,6 +250,8 @@ class LlamaEngine:
         a moment before chores. False when the engine closes."""
         wait = not self._scheduler.is_due(quiet=self._is_quiet)
         timeout = self._pace.quiet_s() if self._scheduler.has_chores else None
+        if wait and timeout is None:
+            self._freed.give_back(self._tiers.freed_bytes)
         self._is_quiet = not self._scheduler.has_work
         while True:
             try:

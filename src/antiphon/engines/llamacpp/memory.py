@@ -2,6 +2,8 @@
 allocated: a server that the kernel kills in its first long conversation is worse than none.
 """
 
+import contextlib
+import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ RESERVE_BYTES = 256 << 20  # for Python, the server and everything else
 AUTOMATIC_SHARE = 0.75  # of the room for cells, when nobody asked for all of it
 CELLS_COMFORTABLE = 16_384  # that several short contexts may take together
 CELLS_MULTIPLE = 256  # llama.cpp rounds a cache up to this
+FREED_BYTES = 64 << 20  # until it goes back
 MASK_BYTES = 4  # of the attention mask, for each cell and each row that is computed with others
 
 
@@ -75,6 +78,21 @@ def available_bytes(root: Path = Path("/")) -> int:
     this process is in. `root` is where proc and sys are mounted."""
     limits = [*_machine_bytes(root), *_control_group_bytes(root)]
     return min(limits) if limits else 1 << 62  # unknown: nothing can be refused
+
+
+class Freed:
+    """Memory that was freed, and goes back to the system now and then. The C library keeps it, and
+    what comes and goes in different sizes leaves holes that nothing else fits into."""
+
+    def __init__(self) -> None:
+        self._given_back = 0
+
+    def give_back(self, freed: int) -> None:
+        """`freed`: how many bytes since the start. Takes milliseconds."""
+        if freed - self._given_back >= FREED_BYTES:
+            self._given_back = freed
+            with contextlib.suppress(OSError, TypeError, AttributeError):  # glibc only has it
+                ctypes.CDLL(None).malloc_trim(0)
 
 
 def _machine_bytes(root: Path) -> list[int]:

@@ -60,6 +60,7 @@ class Tiers:
         self._disk = disk if disk_bytes_max > 0 else None
         self.disk_bytes_max = 0 if self._disk is None else disk_bytes_max
         self.ram_bytes = self.disk_bytes = 0
+        self.freed_bytes = 0  # of memory, since the start
         self._in_ram: OrderedDict[Key, bytes] = OrderedDict()
         self._on_disk: OrderedDict[Key, int] = OrderedDict()
         self._unwritten: OrderedDict[Key, None] = OrderedDict()  # in memory, and not on disk yet
@@ -289,6 +290,7 @@ class Tiers:
     def _drop_from_ram(self, key: Key) -> None:
         if (data := self._in_ram.pop(key, None)) is not None:
             self.ram_bytes -= len(data)
+            self.freed_bytes += len(data)
             self._unwritten.pop(key, None)
             self._forget_if_gone(key)
 
