@@ -5,18 +5,25 @@ import random
 import pytest
 
 from antiphon.engines.base import SamplingParams
-from antiphon.engines.llamacpp.pace import ALONE_TOKENS_MIN, FIRST_TOKENS, TOKENS_MIN, Pace
+from antiphon.engines.llamacpp.pace import (
+    ALONE_TOKENS_MIN,
+    FIRST_TOKENS,
+    TOGETHER,
+    TOKENS_MIN,
+    Pace,
+)
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence
 
 STEP_S = 0.2
+BESIDE = TOGETHER  # answers: what is taken together is taken from the prompt alone
 
 
 def steps(pace: Pace, cost_s: float, number: int, *, most: int = 512) -> list[int]:
     """What the steps of a prompt take on a machine where a token takes `cost_s`."""
     sizes = []
     for _ in range(number):
-        sizes.append(pace.tokens(most))
+        sizes.append(pace.tokens(most, beside=BESIDE))
         pace.observe([sizes[-1]], sizes[-1] * cost_s)
     return sizes
 
@@ -42,7 +49,7 @@ def test_tokens_are_taken_together_where_a_step_is_long_enough(step_s: float, to
     sizes = []
     for _ in range(12):
         pace.observe([1], in_a_long_context(1))
-        sizes.append(pace.tokens(512))
+        sizes.append(pace.tokens(512, beside=BESIDE))
         pace.observe([sizes[-1]], in_a_long_context(sizes[-1]))
 
     assert sizes[-1] == pytest.approx(tokens, abs=1)
@@ -61,7 +68,7 @@ def stepping(pace: Pace, alone_s: float, number: int, *, noise: float = 0) -> li
     draw = random.Random(3)
     sizes = []
     for _ in range(number):
-        sizes.append(pace.tokens(512))
+        sizes.append(pace.tokens(512, beside=BESIDE))
         together, alone = divmod(sizes[-1], 64)
         seconds = (32 * together + alone) * alone_s
         pace.observe([sizes[-1]], seconds * draw.uniform(1 - noise, 1 + noise))
@@ -81,18 +88,37 @@ def test_tokens_that_take_as_long_together_are_rarely_tried() -> None:
     draw = random.Random(4)
     sizes = []
     for _ in range(400):
-        sizes.append(pace.tokens(512))
+        sizes.append(pace.tokens(512, beside=BESIDE))
         pace.observe([sizes[-1]], sizes[-1] * 0.006 * draw.uniform(0.9, 1.1))
 
     assert sizes.count(64) <= 4
     assert sorted(sizes)[200] == pytest.approx(33, abs=2)
 
 
+@pytest.mark.parametrize(("alone_s", "tokens"), [(0.0075, 64), (0.0082, 24)])
+def test_a_step_is_a_little_longer_where_that_is_enough_to_take_tokens_together(
+    alone_s: float, tokens: int
+) -> None:
+    """64 of them take 0.24 s, or 0.26 of the 0.2 that a step has."""
+    pace = Pace(STEP_S)
+    stepping(pace, 0.005, 10)
+    assert stepping(pace, alone_s, 40)[-1] == pytest.approx(tokens, abs=1)
+
+
+def test_a_prompt_makes_up_what_is_taken_together_with_the_answers_beside_it() -> None:
+    pace = Pace(STEP_S)
+    stepping(pace, 0.001, 10)
+    assert [pace.tokens(512, beside=number) for number in (1, 2, 64, 70)] == [383, 382, 384, 378]
+    assert pace.tokens(62, beside=2) == 62
+    assert stepping(pace, 0.005, 10)[-1] == 64
+    assert [pace.tokens(512, beside=number) for number in (1, 2, 64, 70)] == [63, 62, 64, 58]
+
+
 def test_what_is_left_of_a_prompt_is_not_taken_together_if_it_is_less() -> None:
     pace = Pace(STEP_S)
     assert stepping(pace, 0.005, 10)[-1] == 64
-    assert pace.tokens(63) == pytest.approx(40, abs=1)
-    assert pace.tokens(30) == 30
+    assert pace.tokens(63, beside=BESIDE) == pytest.approx(40, abs=1)
+    assert pace.tokens(30, beside=BESIDE) == 30
 
 
 def test_what_every_step_costs_is_learned_apart() -> None:
@@ -101,7 +127,7 @@ def test_what_every_step_costs_is_learned_apart() -> None:
     for size in (1, 16, 20, 20, 20):
         pace.observe([size], 0.04 + 0.008 * (size - 1))
 
-    assert pace.tokens(512) == pytest.approx(20, abs=1)
+    assert pace.tokens(512, beside=BESIDE) == pytest.approx(20, abs=1)
 
 
 def test_prompts_have_half_of_the_time_where_reading_the_weights_takes_all_of_it() -> None:
@@ -109,7 +135,7 @@ def test_prompts_have_half_of_the_time_where_reading_the_weights_takes_all_of_it
     for size in (1, 16, 16, 16):
         pace.observe([size], 0.3 + 0.004 * size)
 
-    assert pace.tokens(512) >= 9
+    assert pace.tokens(512, beside=BESIDE) >= 9
 
 
 def test_blocks_take_their_time_from_prompts() -> None:
@@ -118,26 +144,26 @@ def test_blocks_take_their_time_from_prompts() -> None:
     pace.observe_blocks(10, 0.1)
     pace.begin_step()
     pace.spend_on_blocks(4)
-    assert pace.tokens(512) == 128, "of 160"
+    assert pace.tokens(512, beside=BESIDE) == 128, "of 160"
     pace.spend_on_blocks(20)
-    assert pace.tokens(512) == 64, "of 100, half of a step at least"
+    assert pace.tokens(512, beside=BESIDE) == 64, "of 100, half of a step at least"
     pace.begin_step()
-    assert pace.tokens(512) == 192, "of 200"
+    assert pace.tokens(512, beside=BESIDE) == 192, "of 200"
 
 
 def test_a_turn_is_computed_at_once_while_nobody_waits_for_a_token() -> None:
     pace = Pace(STEP_S)
-    assert pace.tokens(512, alone=True) == ALONE_TOKENS_MIN
+    assert pace.tokens(512, beside=0) == ALONE_TOKENS_MIN
     steps(pace, 0.05, 3)
-    assert pace.tokens(512, alone=True) == ALONE_TOKENS_MIN
-    assert pace.tokens(512) == TOKENS_MIN
+    assert pace.tokens(512, beside=0) == ALONE_TOKENS_MIN
+    assert pace.tokens(512, beside=BESIDE) == TOKENS_MIN
 
 
 def test_a_step_may_take_twice_as_long_while_nobody_waits_for_a_token() -> None:
     pace = Pace(STEP_S)
     steps(pace, 0.001, 3)
 
-    assert pace.tokens(512, alone=True) == 384
+    assert pace.tokens(512, beside=0) == 384
 
 
 def test_a_prompt_goes_on_however_slow_the_machine_is() -> None:
@@ -148,7 +174,7 @@ def test_a_machine_that_gets_slower_is_followed_and_one_slow_step_is_not() -> No
     pace = Pace(STEP_S)
     steps(pace, 0.001, 5)
     pace.observe([200], 0.6)  # something else ran
-    assert pace.tokens(512) == 64, "of 125"
+    assert pace.tokens(512, beside=BESIDE) == 64, "of 125"
     assert steps(pace, 0.01, 12)[-1] == pytest.approx(20, abs=2)
 
 
@@ -158,7 +184,7 @@ def test_decoding_says_nothing_about_prompts() -> None:
     for _ in range(50):
         pace.observe([1] * 16, 0.05)
 
-    assert pace.tokens(512) == 128, "but what every step costs: of 165"
+    assert pace.tokens(512, beside=BESIDE) == 128, "but what every step costs: of 165"
 
 
 def test_a_batch_that_the_operator_made_larger_is_filled() -> None:

@@ -8,7 +8,7 @@ depends on the model, the machine, what else runs there, and the length of the c
 from collections.abc import Sequence
 
 FIRST_TOKENS = 16  # beside others, while nothing is known yet
-TOKENS_MIN = 8  # of every step: a prompt always goes on
+TOKENS_MIN = 6  # of every step: a prompt always goes on
 PROMPT_SHARE = 0.5  # of a step's time at least, whatever reading the weights takes
 TOKENS_SHARE_MIN = 0.2  # of what a step with a prompt took, that is put down to its tokens
 # While nobody waits for a token, a step holds up newcomers only. So it may be twice as long, and
@@ -19,6 +19,7 @@ ALONE_STEPS, ALONE_TOKENS_MIN = 2, 128
 # context makes half as many take longer (0.6B behind 3,000 tokens: 63 take 1.4 s, 64 take 0.7 s).
 TOGETHER = 64
 TRIED_AT = 24  # tokens that a step is enough for: together they may not take longer
+LONGER = 1.25  # a step may be so much longer, where that is enough to take them together
 SHORTER_SHARE = 0.6  # of what a token has cost meanwhile: then the context is a shorter one
 BRIEF_S = 0.005
 LATEST_SHARE = 0.3  # of the last step in the average
@@ -42,21 +43,24 @@ class Pace:
         self._saving_s = 0.0  # that may be taken from those who decode
         self._spent_s = 0.0  # on blocks, in this step
 
-    def tokens(self, most: int, *, alone: bool = False) -> int:
-        """Prompt tokens for the next step, `most` at most. `alone`: nobody waits for a token."""
+    def tokens(self, most: int, *, beside: int) -> int:
+        """Prompt tokens for the next step, `most` at most, `beside` so many of those who wait for a
+        token: with these they make up what can be taken together."""
         step_s, least, first = self._step_s, TOKENS_MIN, FIRST_TOKENS
-        if alone:
+        if not beside:
             step_s, least, first = ALONE_STEPS * step_s, ALONE_TOKENS_MIN, ALONE_TOKENS_MIN
         fixed_s = self._spent_s + (self._fixed_s or 0)
         for_tokens = max(step_s - fixed_s, PROMPT_SHARE * step_s)
-        few = first if self._token_s is None else int(for_tokens / self._token_s)
-        if most < TOGETHER:
-            many = few
-        elif self._together_s is None:
-            many = TOGETHER if TRIED_AT <= few < TOGETHER else few
+        tokens = few = first if self._token_s is None else int(for_tokens / self._token_s)
+        together = TOGETHER - beside % TOGETHER
+        if self._together_s is None:
+            is_enough, many = few >= TRIED_AT, few
         else:
-            many = int(for_tokens / self._together_s) // TOGETHER * TOGETHER
-        return min(most, max(least, many or few))
+            is_enough = together * self._together_s <= LONGER * for_tokens
+            many = int(for_tokens / self._together_s)
+        if is_enough and most >= together:
+            tokens = max(together, (many + beside) // TOGETHER * TOGETHER - beside)
+        return min(most, max(least, tokens))
 
     def tokens_in(self, seconds: float) -> int:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""

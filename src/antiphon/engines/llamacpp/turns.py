@@ -86,7 +86,8 @@ def lengths(
     prompts = [s for s in running if not decodes(s) and not s.restoring]
     left = [sequence.num_pending for sequence in prompts]
     if pace is not None:
-        budget = pace.tokens(min(budget, sum(left)), alone=not steps)
+        beside = sum(length for _, length in steps)
+        budget = pace.tokens(min(budget, sum(left)), beside=beside)
     shares = share(budget, left)
     return steps + [(s, length) for s, length in zip(prompts, shares, strict=True) if length]
 
