@@ -283,6 +283,7 @@ class LlamaEngine:
             for progress in self._scheduler.update(step, drawn):
                 self._hand_out(progress)
             if not self._scheduler.has_work:
+                self._flush()  # what is recounted then, nobody waits for
                 self._scheduler.cache.check()
         except Exception as error:
             if isinstance(error, InterruptedError) and self._closed:
