@@ -715,6 +715,25 @@ def test_what_a_busy_disk_does_not_take_is_stored_later(monkeypatch: pytest.Monk
     assert not scheduler.has_to_save
 
 
+def test_what_is_too_large_for_memory_waits_for_the_disk() -> None:
+    """And is not copied again and again until that takes it."""
+    draw = random.Random(13)
+    disk = FakeDisk(draw, busy=1)
+    tiers = memory(100, disk=disk, disk_bytes_max=1_000_000, whole=True)
+    scheduler = new_scheduler(2000, cuttable=False, tiers=tiers, idle_cells=0)
+    cells = Cells(2000, tiers=tiers)
+    keep(scheduler, cells, prompt(draw, 200))
+    chores = [scheduler.has_chores]
+    compute(scheduler, cells, scheduler.schedule())
+    chores.append(scheduler.has_chores)
+    disk.busy = 0
+    idle(scheduler, cells)
+
+    assert chores == [True, False]
+    assert tiers.num_blocks == 1
+    assert not scheduler.has_to_save
+
+
 def test_a_retired_sequence_that_did_not_come_back_whole_is_forgotten() -> None:
     """It was brought back and paused in the same step."""
     scheduler, cells = new_scheduler(), Cells(1024)

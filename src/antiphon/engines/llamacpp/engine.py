@@ -316,9 +316,9 @@ class LlamaEngine:
         try:
             self._scheduler.stop()
             while time.monotonic() < until and self._scheduler.has_to_save:
-                if self._tiers.takes_more:
-                    self._runner.apply(self._scheduler.last_saves(), self._tiers)
-                else:
+                step = self._scheduler.last_step()
+                self._scheduler.take_in(step, self._runner.apply(step.operations, self._tiers))
+                if not step.operations:
                     time.sleep(POLL_S)
             while time.monotonic() < until and self._tiers.num_unwritten:
                 self._tiers.write_waiting()

@@ -193,8 +193,8 @@ class Room:
             self._operations += self._spill.take_saves(most)
 
     def last_saves(self) -> list[Operation]:
-        """See `Scheduler.last_saves`."""
-        self._operations += self._spill.take_saves(1)
+        """One block that is not stored yet, if one would be taken now."""
+        self._operations += self._spill.take_saves(int(self._spill.takes_more))
         return self.end_step()
 
     def count_saved(self, saved: list[Save], refused: list[Save]) -> None:

@@ -21,7 +21,7 @@ from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
 from antiphon.engines.llamacpp.room import Room
 from antiphon.engines.llamacpp.sequence import Sequence, Status
-from antiphon.engines.llamacpp.step import Applied, Chunk, Counters, Operation, Progress, Step
+from antiphon.engines.llamacpp.step import Applied, Chunk, Counters, Progress, Step
 from antiphon.engines.llamacpp.tiers import Tiers
 
 RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
@@ -101,9 +101,9 @@ class Scheduler:
         """Whether something is not stored that should be."""
         return self.room.has_to_save
 
-    def last_saves(self) -> list[Operation]:
-        """What is not stored yet, some of it, after `stop`."""
-        return self.room.last_saves()
+    def last_step(self) -> Step:
+        """Stores some of what is not stored yet, after `stop`; nothing while nothing is taken."""
+        return Step(operations=self.room.last_saves())
 
     def submit(self, sequence: Sequence) -> None:
         assert sequence.status == Status.WAITING

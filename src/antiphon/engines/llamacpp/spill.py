@@ -20,6 +20,7 @@ class Spill:
         self._tiers = tiers
         self._blocks: dict[int, list[Block]] = {}  # of retired ids: all that they hold
         self._unsaved: dict[int, list[Save]] = {}  # first last
+        self._waits_for_disk = False
 
     @property
     def has_to_save(self) -> bool:
@@ -62,7 +63,9 @@ class Spill:
 
     @property
     def takes_more(self) -> bool:
-        return self._tiers is not None and self._tiers.takes_more
+        if self._tiers is None or (self._waits_for_disk and not self._tiers.disk_takes_more):
+            return False
+        return self._tiers.takes_more
 
     @property
     def reaches_disk(self) -> bool:
@@ -91,7 +94,9 @@ class Spill:
         return saves
 
     def save_again(self, refused: list[Save]) -> None:
-        """These were not taken; those who are still retired try it later."""
+        """These were not taken, if any; those who are still retired try it when the disk takes
+        more. Modifies what is left to be stored."""
+        self._waits_for_disk = bool(refused)
         for save in reversed(refused):
             if save.block in self._blocks.get(save.seq_id, ()):
                 self._unsaved.setdefault(save.seq_id, []).append(save)
