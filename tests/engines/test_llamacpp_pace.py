@@ -110,8 +110,10 @@ def test_a_prompt_makes_up_what_is_taken_together_with_the_answers_beside_it() -
     stepping(pace, 0.001, 10)
     assert [pace.tokens(512, beside=number) for number in (1, 2, 64, 70)] == [383, 382, 384, 378]
     assert pace.tokens(62, beside=2) == 62
+    assert pace.tokens(512, beside=40) == 344
     assert stepping(pace, 0.005, 10)[-1] == 64
     assert [pace.tokens(512, beside=number) for number in (1, 2, 64, 70)] == [63, 62, 64, 58]
+    assert pace.tokens(512, beside=40) == 81, "not 24, which would make up a tile"
 
 
 def test_what_is_left_of_a_prompt_is_not_taken_together_if_it_is_less() -> None:

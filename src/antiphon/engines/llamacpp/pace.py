@@ -21,7 +21,7 @@ TOGETHER = 64
 TRIED_AT = 24  # tokens that a step is enough for: together they may not take longer
 LONGER = 1.25  # a step may be so much longer, where that is enough to take them together
 SHORTER_SHARE = 0.6  # of what a token has cost meanwhile: then the context is a shorter one
-BRIEF_S = 0.005
+BRIEF_S = 0.005  # that nobody notices
 LATEST_SHARE = 0.3  # of the last step in the average
 FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
 BLOCKS_MAX = 32  # of a step
@@ -59,7 +59,8 @@ class Pace:
             is_enough = together * self._together_s <= LONGER * for_tokens
             many = int(for_tokens / self._together_s)
         if is_enough and most >= together:
-            tokens = max(together, (many + beside) // TOGETHER * TOGETHER - beside)
+            whole = (many + beside) // TOGETHER * TOGETHER - beside
+            tokens = max(together, whole if 2 * whole >= many else many)
         return min(most, max(least, tokens))
 
     def tokens_in(self, seconds: float) -> int:
