@@ -317,6 +317,42 @@ async def test_a_failed_step_fails_its_own_requests_only(
     assert engine.metrics()["failed_steps"] == 1
 
 
+async def test_a_request_that_cannot_be_taken_in_fails_alone(
+    engine: LlamaEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is no token cannot be looked up among the blocks."""
+    before = await run(engine, job([65] * 50, 20))
+
+    with (
+        caplog.at_level(logging.ERROR, "antiphon.engine"),
+        pytest.raises(InternalError, match="The engine failed"),
+    ):
+        await run(engine, job([2**31] * 200, 20))
+
+    assert "could not be taken in" in caplog.text
+    assert await run(engine, job([65] * 50, 20)) == Answer(49, *before[1:])
+    assert engine.metrics()["waiting"] == engine.metrics()["running"] == 0
+
+
+async def test_who_reads_the_end_of_an_answer_finds_its_steps_counted(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    flush = engine._outbox.flush
+
+    def flushing() -> None:
+        for _, item in engine._outbox._items:
+            if isinstance(item, TokenChunk) and item.finish_reason is not None:
+                counted.append(engine.metrics()["steps"])
+        flush()
+
+    monkeypatch.setattr(engine._outbox, "flush", flushing)
+    for number in range(3):
+        await run(engine, job([65 + number] * 20, 1))
+
+    assert counted == [1, 2, 3]
+
+
 async def test_a_wrong_book_empties_the_cells_and_the_engine_goes_on(
     engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

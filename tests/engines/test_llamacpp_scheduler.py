@@ -135,7 +135,7 @@ class Cells:
                 applied.broken.add(target)
             case Save(seq_id) | Restore(seq_id) if seq_id in applied.broken:
                 pass
-            case Save() if applied.refused:
+            case Save() if self._refuses(applied):
                 applied.refused.append(operation)
             case Copy(source, target, length):
                 assert not self.held.get(target)
@@ -150,14 +150,18 @@ class Cells:
                 if self.tiers.whole:
                     assert len(block.tokens) == len(self.held[seq_id])
                 if self.tiers.wants(block, start):
-                    is_taken = self.tiers.put(block, block.tokens.tobytes())
-                    (applied.saved if is_taken else applied.refused).append(operation)
+                    data = block.tokens.tobytes()
+                    applied.num_blocks += 1
+                    if self.tiers.put(block, data):
+                        applied.saved.append(operation)
+                    elif self.tiers.fits(len(data)):
+                        applied.refused.append(operation)
             case Restore(seq_id, start, length, block, data):
                 if self.draw.random() < self.breaks:
                     applied.broken.add(seq_id)
                     self.tiers.forget(block)
                     return
-                applied.num_restored += 1
+                applied.num_blocks += 1
                 cells = self.held.setdefault(seq_id, [])
                 assert len(cells) == start
                 tokens = array("i", data)
@@ -165,6 +169,9 @@ class Cells:
                 for token in tokens[:length]:
                     cells.append((self._next, token))
                     self._next += 1
+
+    def _refuses(self, applied: Applied) -> bool:
+        return not self.tiers.takes_more or bool(applied.refused and not self.tiers.whole)
 
     def _next_tokens(self, tokens: list[int]) -> list[int]:
         length = len(tokens)
@@ -732,6 +739,69 @@ def test_what_is_too_large_for_memory_waits_for_the_disk() -> None:
     assert chores == [True, False]
     assert tiers.num_blocks == 1
     assert not scheduler.has_to_save
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_what_waits_for_the_disk_is_not_copied_meanwhile(
+    closes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not beside others who are answered, and not while the engine closes."""
+    draw = random.Random(13)
+    disk = FakeDisk(draw, busy=1)
+    tiers = memory(100, disk=disk, disk_bytes_max=1_000_000, whole=True)
+    scheduler = new_scheduler(2000, cuttable=False, tiers=tiers, idle_cells=0)
+    cells = Cells(2000, tiers=tiers)
+    keep(scheduler, cells, prompt(draw, 200))
+    copies = []
+    put = tiers.put
+
+    def counted(block: Block, data: bytes) -> bool:
+        copies.append(block)
+        return put(block, data)
+
+    monkeypatch.setattr(tiers, "put", counted)
+    if closes:
+        scheduler.stop()
+        for _ in range(20):
+            last = scheduler.last_step()
+            scheduler.take_in(last, cells.apply(last.operations))
+    else:
+        scheduler.submit(sequence(prompt(draw, 20), max_tokens=40))
+        finish(scheduler, cells)
+
+    (state,) = [block for block in copies if len(block.tokens) == 200]
+    disk.busy = 0
+    scheduler.stop()
+    while scheduler.has_to_save:
+        last = scheduler.last_step()
+        assert last.operations
+        scheduler.take_in(last, cells.apply(last.operations))
+    assert tiers.holds(state)
+
+
+def test_what_memory_takes_does_not_wait_behind_what_is_too_large_for_it() -> None:
+    draw = random.Random(14)
+    tiers = memory(1000, disk=FakeDisk(draw, busy=1), disk_bytes_max=1_000_000, whole=True)
+    scheduler = new_scheduler(2000, cuttable=False, tiers=tiers, idle_cells=0)
+    cells = Cells(2000, tiers=tiers)
+    keep(scheduler, cells, prompt(draw, 400))
+    keep(scheduler, cells, prompt(draw, 50))
+    idle(scheduler, cells)
+
+    assert tiers.num_blocks == 1
+    assert scheduler.counters.saved_tokens == 50
+
+
+def test_what_fits_nowhere_is_not_counted_as_saved() -> None:
+    draw = random.Random(15)
+    tiers = memory(100, whole=True)
+    scheduler = new_scheduler(2000, cuttable=False, tiers=tiers, idle_cells=0)
+    cells = Cells(2000, tiers=tiers)
+    keep(scheduler, cells, prompt(draw, 200))
+    idle(scheduler, cells)
+
+    assert not scheduler.has_to_save
+    assert scheduler.counters.saved_tokens == tiers.num_blocks == 0
 
 
 def test_a_retired_sequence_that_did_not_come_back_whole_is_forgotten() -> None:

@@ -237,7 +237,9 @@ def test_a_block_that_nothing_takes_is_given_back() -> None:
     files.is_busy = False
     assert tiers.put(two, bytes(16))
     assert tiers.put(two, bytes(16)), "it is there"
-    assert tiers.put(block_behind(two.key, [1]), bytes(2000)), "no use to try it again"
+    assert tiers.fits(16)
+    assert not tiers.put(block_behind(two.key, [1]), bytes(2000))
+    assert not tiers.fits(2000), "no use to try it again"
     tiers.check()
 
 

@@ -17,12 +17,7 @@ from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from antiphon.engines.base import (
-    EngineInfo,
-    FinishReason,
-    Generation,
-    TokenChunk,
-)
+from antiphon.engines.base import EngineInfo, FinishReason, Generation, TokenChunk
 from antiphon.engines.llamacpp import loading, memory
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.drawing import Drawing
@@ -260,9 +255,8 @@ class LlamaEngine:
                 return True
             wait = self._is_quiet = False
             match message:
-                case Submit(sequence, outlet, constraint):
-                    self._jobs[sequence] = Drawing(outlet, constraint)
-                    self._scheduler.submit(sequence)
+                case Submit():
+                    self._take_in(message)
                 case Cancel(sequence):
                     if (job := self._jobs.pop(sequence, None)) is not None:
                         self._scheduler.cancel(sequence)
@@ -272,8 +266,18 @@ class LlamaEngine:
                 case Close():
                     return False
 
+    def _take_in(self, submit: Submit) -> None:
+        try:
+            self._scheduler.submit(submit.sequence)
+        except Exception as error:  # nothing of it is in the books yet
+            log.error("a request could not be taken in: %r", error)
+            self._outbox.put(submit.outlet, Failure(engine_step_failed()))
+        else:
+            self._jobs[submit.sequence] = Drawing(submit.outlet, submit.constraint)
+
     def _step(self) -> None:
         computing = None
+        self._num_steps += 1
         try:
             step = self._prepare()
             computing = step
@@ -294,7 +298,6 @@ class LlamaEngine:
             log.error("a step failed: %r in %s:%s", error, Path(where.filename).name, where.lineno)
             log.debug("where the step failed", exc_info=True)
             self._recover(computing)
-        self._num_steps += 1
 
     def _prepare(self) -> Step:
         """What the next step computes, with the cache as it needs it."""

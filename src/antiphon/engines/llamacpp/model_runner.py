@@ -216,15 +216,15 @@ class ModelRunner:
                     else:
                         self.copy(source, target, length)
                 case Save(seq_id):
-                    if applied.refused or not tiers.takes_more:
-                        applied.refused.append(operation)
+                    if not tiers.takes_more or (applied.refused and not tiers.whole):
+                        applied.refused.append(operation)  # it may follow one that was
                     elif seq_id not in broken:
                         self._save(operation, tiers, applied)
                 case Restore(seq_id, start, length, block, data):
                     if seq_id in broken:
                         continue
                     if self.restore(seq_id, start, start + length, data):
-                        applied.num_restored += 1
+                        applied.num_blocks += 1
                     else:
                         tiers.forget(block)
                         broken.add(seq_id)
@@ -235,7 +235,11 @@ class ModelRunner:
         if not tiers.wants(block, start):
             return
         if data := self.save(seq_id, start, start + len(block.tokens)):
-            (applied.saved if tiers.put(block, data) else applied.refused).append(save)
+            applied.num_blocks += 1
+            if tiers.put(block, data):
+                applied.saved.append(save)
+            elif tiers.fits(len(data)):
+                applied.refused.append(save)
 
     def save(self, seq_id: int, start: int, end: int) -> bytes:
         """What the cells of a sequence hold from `start` to `end`; that is all of it, where a

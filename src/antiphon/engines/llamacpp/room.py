@@ -72,7 +72,7 @@ class Room:
     @property
     def has_chores(self) -> bool:
         """Whether there is something to do while nobody waits for anything."""
-        if not (self.has_to_save and self._spill.takes_more):
+        if not self._spill.can_save:
             return False
         return self._cuttable or self._has_to_save_beside
 
@@ -294,7 +294,7 @@ class Room:
 
     @property
     def _has_to_save_beside(self) -> bool:
-        return self.has_to_save and (self._spill.reaches_disk or self._is_crowded)
+        return self._spill.can_save and (self._spill.reaches_disk or self._is_crowded)
 
     def _stands_at(self, save: Save) -> bool:
         is_there = self.cache.holds(save.seq_id)

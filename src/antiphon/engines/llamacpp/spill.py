@@ -20,11 +20,16 @@ class Spill:
         self._tiers = tiers
         self._blocks: dict[int, list[Block]] = {}  # of retired ids: all that they hold
         self._unsaved: dict[int, list[Save]] = {}  # first last
-        self._waits_for_disk = False
+        self._refused: dict[int, list[Save]] = {}  # by a busy disk, the same way
 
     @property
     def has_to_save(self) -> bool:
-        return bool(self._unsaved)
+        return bool(self._unsaved or self._refused)
+
+    @property
+    def can_save(self) -> bool:
+        """Whether something of it would be taken now."""
+        return self.takes_more and bool(self._unsaved or (self._refused and self.reaches_disk))
 
     def retire(self, seq_id: int, sequence: Sequence, length: int) -> None:
         """An id that holds the first `length` tokens of a sequence may leave the cells from now
@@ -58,14 +63,12 @@ class Spill:
 
     def forget(self, seq_id: int) -> None:
         """It has left them, or runs again."""
-        self._unsaved.pop(seq_id, None)
-        self._blocks.pop(seq_id, None)
+        for known in (self._blocks, self._unsaved, self._refused):
+            known.pop(seq_id, None)
 
     @property
     def takes_more(self) -> bool:
-        if self._tiers is None or (self._waits_for_disk and not self._tiers.disk_takes_more):
-            return False
-        return self._tiers.takes_more
+        return self._tiers is not None and self._tiers.takes_more
 
     @property
     def reaches_disk(self) -> bool:
@@ -74,6 +77,7 @@ class Spill:
 
     def take_saves(self, most: int) -> list[Save]:
         """The next blocks to store. Modifies what is left to be stored."""
+        self._try_again()
         saves: list[Save] = []
         for seq_id in list(self._unsaved):
             if len(saves) >= most:
@@ -83,6 +87,7 @@ class Spill:
 
     def take_saves_of(self, seq_id: int, most: int) -> list[Save]:
         """The next blocks of one id to store. Modifies what is left to be stored."""
+        self._try_again()
         saves: list[Save] = []
         waiting = self._unsaved.get(seq_id, [])
         while waiting and len(saves) < most:
@@ -94,17 +99,19 @@ class Spill:
         return saves
 
     def save_again(self, refused: list[Save]) -> None:
-        """These were not taken, if any; those who are still retired try it when the disk takes
-        more. Modifies what is left to be stored."""
-        self._waits_for_disk = bool(refused)
+        """A busy disk did not take these: they, and what follows them, wait until it takes more. Of
+        a sequence that runs all is listed anew. Modifies what is left to be stored."""
         for save in reversed(refused):
+            behind = self._unsaved.pop(save.seq_id, [])
             if save.block in self._blocks.get(save.seq_id, ()):
-                self._unsaved.setdefault(save.seq_id, []).append(save)
+                self._refused.setdefault(save.seq_id, []).extend([*behind, save])
 
     def is_stored(self, seq_id: int) -> bool:
         """Whether a retired sequence can leave the cells without a loss. What stands between the
         first and the last of its blocks goes before the first and after the last."""
-        if self._tiers is None or seq_id in self._unsaved or seq_id not in self._blocks:
+        if self._tiers is None or seq_id not in self._blocks:
+            return False
+        if seq_id in self._unsaved or seq_id in self._refused:
             return False
         blocks = self._blocks[seq_id]
         return not blocks or (self._tiers.holds(blocks[-1]) and self._tiers.holds(blocks[0]))
@@ -128,6 +135,12 @@ class Spill:
 
     def data(self, piece: Piece) -> bytes | None:
         return None if self._tiers is None else self._tiers.get(piece.block)
+
+    def _try_again(self) -> None:
+        if self.reaches_disk:
+            for seq_id, saves in self._refused.items():
+                self._unsaved.setdefault(seq_id, []).extend(saves)
+            self._refused.clear()
 
     def _whole_blocks(self, sequence: Sequence, length: int) -> list[Block]:
         assert self._tiers is not None

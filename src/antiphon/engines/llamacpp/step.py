@@ -79,14 +79,9 @@ class Applied:
     """What came of operations on the cache."""
 
     saved: list[Save] = field(default_factory=list)
-    refused: list[Save] = field(default_factory=list)  # since the disk is busy, and all behind
-    num_restored: int = 0
+    refused: list[Save] = field(default_factory=list)  # since the disk is busy
+    num_blocks: int = 0  # copied out of the cells or into them
     broken: set[int] = field(default_factory=set)  # ids that hold less than they should
-
-    @property
-    def num_blocks(self) -> int:
-        """That were copied out of the cells or into them."""
-        return len(self.saved) + self.num_restored
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,16 +143,18 @@ class Tiers:
             pieces.append(best)
         return pieces
 
+    def fits(self, size: int) -> bool:
+        """Whether a block of so many bytes can be stored at all."""
+        return size <= max(self.ram_bytes_max, self.disk_bytes_max)
+
     def put(self, block: Block, data: bytes) -> bool:
-        """Store a block. Modifies what is stored: the least recently used may go. False if it would
-        be taken later: the disk is busy."""
+        """Store a block. Modifies what is stored: the least recently used may go. False if it is
+        not stored: it fits nowhere, or only on the disk, and that is busy."""
         if self.holds(block):
             return True
         fits_in_ram = len(data) <= self.ram_bytes_max
         fits_on_disk = len(data) <= self.disk_bytes_max  # which is 0 without one
-        if not fits_in_ram and not fits_on_disk:
-            return True
-        if not fits_in_ram and not self.disk_takes_more:
+        if not fits_in_ram and not (fits_on_disk and self.disk_takes_more):
             return False
         self._replace_shorter(block)
         self._know(block)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from math import ceil
 
-from antiphon.engines.llamacpp.pace import Pace
+from antiphon.engines.llamacpp.pace import TOGETHER, Pace
 from antiphon.engines.llamacpp.sequence import Sequence
 
 OVERTAKEN_MAX = 8
@@ -82,11 +82,11 @@ def lengths(
         length = min(sequence.num_pending, 1 + forced)
         forced -= length - 1
         steps.append((sequence, length))
-    budget = PREFILL_TOKENS_BESIDE if steps else alone
+    beside = sum(length for _, length in steps)
+    budget = PREFILL_TOKENS_BESIDE - beside % TOGETHER if steps else alone
     prompts = [s for s in running if not decodes(s) and not s.restoring]
     left = [sequence.num_pending for sequence in prompts]
     if pace is not None:
-        beside = sum(length for _, length in steps)
         budget = pace.tokens(min(budget, sum(left)), beside=beside)
     shares = share(budget, left)
     return steps + [(s, length) for s, length in zip(prompts, shares, strict=True) if length]
