@@ -143,6 +143,36 @@ def test_a_prefix_of_another_sequence_is_redundant() -> None:
     assert not cache.is_redundant(0)
 
 
+def test_only_who_holds_its_last_token_alone_can_be_shortened() -> None:
+    cache = RadixCache()
+    for seq_id, tokens in enumerate([[1, 2, 3], [1, 2, 4]]):
+        cache.lock(seq_id)
+        cache.insert(seq_id, tokens)
+    assert not cache.lacks_one(0, [1, 2, 3], 2), "it runs"
+    cache.unlock(0)
+    assert cache.lacks_one(0, [1, 2, 3], 2)
+    assert not cache.lacks_one(0, [1, 2, 4], 2), "another token"
+    assert not cache.lacks_one(0, [1, 2, 3], 1), "it is longer"
+    cache.fork(0, 2, 3)
+    assert not cache.lacks_one(0, [1, 2, 3], 2), "another one holds it too"
+
+
+def test_shortening_frees_one_cell() -> None:
+    cache = RadixCache()
+    cache.lock(0)
+    cache.insert(0, [1, 2])
+    cache.fork(0, 1, 2)
+    cache.insert(0, [3])
+    cache.unlock(0)
+    assert cache.lacks_one(0, [1, 2, 3], 2)
+
+    cache.shorten(0)
+
+    cache.check()
+    assert cache.tokens(0) == cache.tokens(1) == [1, 2]
+    assert cache.cells == 2
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_random_operations_against_plain_lists_of_cells(seed: int) -> None:
     """The model: every sequence is a list of cell numbers, and sharing means equal numbers."""
@@ -152,9 +182,10 @@ def test_random_operations_against_plain_lists_of_cells(seed: int) -> None:
     model: dict[int, list[tuple[int, int]]] = {}  # sequence id -> (cell, token)
     locked: set[int] = set()
     next_cell = 0
+    actions = ["new", "grow", "grow", "grow", "fork", "drop", "shorten", "evict", "swap"]
     for _ in range(400):
         free = [i for i in range(8) if i not in model]
-        action = draw.choice(["new", "grow", "grow", "grow", "fork", "drop", "evict", "swap"])
+        action = draw.choice(actions)
         if action == "new" and free:
             cache.lock(free[0])
             locked.add(free[0])
@@ -177,6 +208,12 @@ def test_random_operations_against_plain_lists_of_cells(seed: int) -> None:
             cache.drop(seq_id)
             del model[seq_id]
             locked.discard(seq_id)
+        elif action == "shorten" and model:
+            seq_id = draw.choice(sorted(model))
+            tokens = cache.tokens(seq_id)
+            if len(tokens) > 1 and cache.lacks_one(seq_id, tokens, len(tokens) - 1):
+                cache.shorten(seq_id)
+                model[seq_id].pop()
         elif action == "evict":
             evicted = cache.evict()
             assert (evicted is None) == (set(model) == locked)

@@ -141,8 +141,9 @@ class Cells:
                 assert not self.held.get(target)
                 assert 0 < length <= len(self.held[source])
                 self.held[target] = self.held[source][:length]
-            case Remove(seq_id):
-                self.held.pop(seq_id, None)
+            case Remove(seq_id, start):
+                assert start <= len(self.held.get(seq_id, ()))
+                self.held[seq_id] = self.held.get(seq_id, [])[:start]
                 applied.broken.discard(seq_id)
             case Save(seq_id, start, block):
                 cells = self.held[seq_id][start : start + len(block.tokens)]
@@ -291,6 +292,45 @@ def test_a_request_that_comes_again_and_again_takes_nothing_from_others() -> Non
     assert scheduler.counters.evictions == 0
     assert scheduler.cache.match(long).length == 300
     assert scheduler.cache.cells == 305
+
+
+def test_a_prompt_that_comes_again_is_not_copied() -> None:
+    """Only its last token is computed, in the sequence that held it."""
+    scheduler, cells = new_scheduler(), Cells(1024)
+    scheduler.submit(sequence([7] * 100, max_tokens=1))
+    finish(scheduler, cells)
+    scheduler.submit(sequence([7] * 100, max_tokens=5))
+    step = scheduler.schedule()
+    (chunk,) = step.chunks
+
+    assert step.operations == [Remove(chunk.seq_id, 99)]
+    assert (chunk.start, len(chunk.tokens)) == (99, 1)
+    compute(scheduler, cells, step)
+    finish(scheduler, cells)
+    assert chunk.sequence.tokens[100:] == expected([7] * 100, 5, 1000)
+
+
+@pytest.mark.parametrize("tokens", [[7] * 99 + [8], [7] * 90])
+def test_a_prompt_is_not_cut_for_another(tokens: list[int]) -> None:
+    scheduler, cells = new_scheduler(), Cells(1024)
+    scheduler.submit(sequence([7] * 100, max_tokens=1))
+    finish(scheduler, cells)
+    scheduler.submit(sequence(tokens, max_tokens=1))
+    finish(scheduler, cells)
+
+    assert scheduler.cache.match([7] * 100).length == 100
+    assert scheduler.cache.match(tokens).length == len(tokens)
+
+
+def test_an_answer_is_not_cut_off_when_its_prompt_comes_again() -> None:
+    scheduler, cells = new_scheduler(), Cells(1024)
+    first = sequence([7] * 100, max_tokens=10)
+    scheduler.submit(first)
+    finish(scheduler, cells)
+    scheduler.submit(sequence([7] * 100, max_tokens=1))
+    finish(scheduler, cells)
+
+    assert scheduler.cache.match(first.tokens).length == 109
 
 
 def test_forced_tokens_do_not_wait_behind_a_prompt() -> None:

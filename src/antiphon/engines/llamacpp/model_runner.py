@@ -207,8 +207,8 @@ class ModelRunner:
         broken = applied.broken
         for operation in operations:
             match operation:
-                case Remove(seq_id):
-                    self.remove(seq_id)
+                case Remove(seq_id, start):
+                    self.remove(seq_id, start)
                     broken.discard(seq_id)
                 case Copy(source, target, length):
                     if source in broken:

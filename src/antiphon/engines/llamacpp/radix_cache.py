@@ -145,6 +145,26 @@ class RadixCache:
         self._ends[target] = node
         self._last_used[target] = next(self._ticks)
 
+    def lacks_one(self, seq_id: int, tokens: Sequence[int], length: int) -> bool:
+        """Whether a retired sequence holds the first `length` of these tokens, and the next one,
+        which nobody else holds. Modifies nothing."""
+        node = self._ends[seq_id]
+        is_its_own = seq_id in self._last_used and node.holders == {seq_id}
+        return is_its_own and node.end == length + 1 and node.tokens[-1] == tokens[length]
+
+    def shorten(self, seq_id: int) -> None:
+        """Take the last token off a sequence that alone holds it and is retired. Modifies the tree
+        and frees its cell."""
+        node = self._ends[seq_id]
+        assert seq_id in self._last_used
+        assert node.holders == {seq_id}
+        assert node.parent is not None
+        node.tokens.pop()
+        self.cells -= 1
+        if not node.tokens:
+            node.parent.children.remove(node)
+            self._ends[seq_id] = node.parent
+
     def touch(self, seq_id: int) -> None:
         """Make a retired sequence the most recently used. Modifies the order of eviction."""
         if seq_id in self._last_used:

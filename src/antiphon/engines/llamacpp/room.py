@@ -110,6 +110,10 @@ class Room:
             seq_id = self._take_id()
         elif self._can_be_taken(source, length):
             seq_id = source  # a conversation goes on: nothing to copy
+        elif self._comes_again(sequence, source, length):
+            seq_id = source
+            self.cache.shorten(seq_id)
+            self._operations.append(Remove(seq_id, length))
         else:
             seq_id = self._take_id(but=source)
             self.cache.fork(source, seq_id, length)
@@ -279,6 +283,12 @@ class Room:
     def _can_be_taken(self, seq_id: int, length: int) -> bool:
         is_free = not self.cache.is_locked(seq_id) and seq_id not in self.pins
         return is_free and length == self.cache.length(seq_id)
+
+    def _comes_again(self, sequence: Sequence, seq_id: int, length: int) -> bool:
+        """Whether the same prompt was computed before and nothing behind it: its last token is
+        computed again, so nothing is lost without it. Copying would look at every cell."""
+        is_free = self._cuttable and seq_id not in self.pins
+        return is_free and self.cache.lacks_one(seq_id, sequence.tokens, length)
 
     def _has_room(self, cells: int) -> bool:
         while self.free < cells:

@@ -19,9 +19,10 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take a sequence id off all its cells."""
+    """Take a sequence id off its cells, from position `start` on."""
 
     seq_id: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
