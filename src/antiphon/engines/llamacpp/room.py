@@ -93,19 +93,21 @@ class Room:
         operations, self._operations = self._operations, []
         return operations
 
-    def stored(self, sequence: Sequence, match: Match) -> int:
-        """How many tokens of a sequence could come back, as of now. `match` is what the cells hold
-        of it."""
+    def known(self, sequence: Sequence, match: Match) -> int:
+        """How many tokens of a sequence need not be computed, as of now. `match` is what the cells
+        hold of it."""
         if not sequence.chain:  # what is known already need not be hashed again
             sequence.chain = self._spill.known_blocks(match.seq_id, match.length)
-        return sum(piece.length for piece in self._spill.pieces(sequence, 0))
+        pieces = self._spill.pieces(sequence, match.length)
+        coming = sum(piece.length for piece in pieces)
+        return max(match.length, self._block_start(match.length) + coming)
 
     def start(self, sequence: Sequence, match: Match) -> None:
         """Give a sequence its id and the cells that are there already. Modifies the sequence."""
         source, length = match.seq_id, match.length
         sequence.restoring = self._spill.pieces(sequence, length)
-        if sequence.restoring and self._tiers is not None:  # blocks begin where a block begins
-            length -= length if self._tiers.whole else length % self._tiers.block_tokens
+        if sequence.restoring:
+            length = self._block_start(length)
         if source is None or length == 0:
             seq_id = self._take_id()
         elif self._can_be_taken(source, length):
@@ -246,6 +248,12 @@ class Room:
     def drop(self, seq_id: int) -> None:
         self.cache.drop(seq_id)
         self._release(seq_id)
+
+    def _block_start(self, length: int) -> int:
+        """Where the block begins that the first `length` tokens end in."""
+        if self._tiers is None or self._tiers.whole:
+            return 0
+        return length - length % self._tiers.block_tokens
 
     def _restore_one(self, sequence: Sequence) -> bool:
         piece = sequence.restoring[0]

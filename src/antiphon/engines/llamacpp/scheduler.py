@@ -111,8 +111,7 @@ class Scheduler:
         sequence.arrival = self._arrivals
         self._arrivals += 1
         match = self._match(sequence)
-        known = max(match.length, self.room.stored(sequence, match))
-        sequence.to_compute = sequence.prompt_len - known
+        sequence.to_compute = sequence.prompt_len - self.room.known(sequence, match)
         self.waiting.append(sequence)
 
     def cancel(self, sequence: Sequence) -> None:

@@ -124,7 +124,7 @@ class Spill:
     def pieces(self, sequence: Sequence, cached: int) -> list[Piece]:
         """What brings a sequence further than the `cached` tokens in cells, from the block on that
         these end in; none if that is not worth it. The last token is never among it."""
-        if self._tiers is None:
+        if self._tiers is None or len(sequence.tokens) - 1 - cached < STORED_TOKENS_MIN:
             return []
         pieces = self._tiers.find(sequence.tokens[:-1], sequence.owner, sequence.chain)
         self._tiers.touch([piece.block for piece in pieces])
