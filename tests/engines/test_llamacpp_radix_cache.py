@@ -148,13 +148,13 @@ def test_only_who_holds_its_last_token_alone_can_be_shortened() -> None:
     for seq_id, tokens in enumerate([[1, 2, 3], [1, 2, 4]]):
         cache.lock(seq_id)
         cache.insert(seq_id, tokens)
-    assert not cache.lacks_one(0, [1, 2, 3], 2), "it runs"
+    assert not cache.can_shorten(0, [1, 2, 3], 2), "it runs"
     cache.unlock(0)
-    assert cache.lacks_one(0, [1, 2, 3], 2)
-    assert not cache.lacks_one(0, [1, 2, 4], 2), "another token"
-    assert not cache.lacks_one(0, [1, 2, 3], 1), "it is longer"
+    assert cache.can_shorten(0, [1, 2, 3], 2)
+    assert not cache.can_shorten(0, [1, 2, 4], 2), "another token"
+    assert not cache.can_shorten(0, [1, 2, 3], 1), "it is longer"
     cache.fork(0, 2, 3)
-    assert not cache.lacks_one(0, [1, 2, 3], 2), "another one holds it too"
+    assert not cache.can_shorten(0, [1, 2, 3], 2), "another one holds it too"
 
 
 def test_shortening_frees_one_cell() -> None:
@@ -164,7 +164,7 @@ def test_shortening_frees_one_cell() -> None:
     cache.fork(0, 1, 2)
     cache.insert(0, [3])
     cache.unlock(0)
-    assert cache.lacks_one(0, [1, 2, 3], 2)
+    assert cache.can_shorten(0, [1, 2, 3], 2)
 
     cache.shorten(0)
 
@@ -211,7 +211,7 @@ def test_random_operations_against_plain_lists_of_cells(seed: int) -> None:
         elif action == "shorten" and model:
             seq_id = draw.choice(sorted(model))
             tokens = cache.tokens(seq_id)
-            if len(tokens) > 1 and cache.lacks_one(seq_id, tokens, len(tokens) - 1):
+            if len(tokens) > 1 and cache.can_shorten(seq_id, tokens, len(tokens) - 1):
                 cache.shorten(seq_id)
                 model[seq_id].pop()
         elif action == "evict":

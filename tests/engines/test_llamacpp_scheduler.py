@@ -133,10 +133,8 @@ class Cells:
         match operation:
             case Copy(source, target, _) if source in applied.broken:
                 applied.broken.add(target)
-            case Save(seq_id) | Restore(seq_id) if seq_id in applied.broken:
+            case Restore(seq_id) if seq_id in applied.broken:
                 pass
-            case Save() if self._refuses(applied):
-                applied.refused.append(operation)
             case Copy(source, target, length):
                 assert not self.held.get(target)
                 assert 0 < length <= len(self.held[source])
@@ -146,17 +144,13 @@ class Cells:
                 self.held[seq_id] = self.held.get(seq_id, [])[:start]
                 applied.broken.discard(seq_id)
             case Save(seq_id, start, block):
-                cells = self.held[seq_id][start : start + len(block.tokens)]
-                assert [token for _, token in cells] == list(block.tokens)
-                if self.tiers.whole:
-                    assert len(block.tokens) == len(self.held[seq_id])
-                if self.tiers.wants(block, start):
-                    data = block.tokens.tobytes()
-                    applied.num_blocks += 1
-                    if self.tiers.put(block, data):
-                        applied.saved.append(operation)
-                    elif self.tiers.fits(len(data)):
-                        applied.refused.append(operation)
+                if seq_id not in applied.broken:
+                    cells = self.held[seq_id][start : start + len(block.tokens)]
+                    assert [token for _, token in cells] == list(block.tokens)
+                    if self.tiers.whole:
+                        assert len(block.tokens) == len(self.held[seq_id])
+                if applied.takes(operation, self.tiers):
+                    applied.store(operation, block.tokens.tobytes(), self.tiers)
             case Restore(seq_id, start, length, block, data):
                 if self.draw.random() < self.breaks:
                     applied.broken.add(seq_id)
@@ -170,9 +164,6 @@ class Cells:
                 for token in tokens[:length]:
                     cells.append((self._next, token))
                     self._next += 1
-
-    def _refuses(self, applied: Applied) -> bool:
-        return not self.tiers.takes_more or bool(applied.refused and not self.tiers.whole)
 
     def _next_tokens(self, tokens: list[int]) -> list[int]:
         length = len(tokens)
@@ -762,14 +753,31 @@ def test_what_a_busy_disk_does_not_take_is_stored_later(monkeypatch: pytest.Monk
     assert not scheduler.has_to_save
 
 
-def test_what_is_too_large_for_memory_waits_for_the_disk() -> None:
-    """And is not copied again and again until that takes it."""
+def keeping_states(
+    ram_bytes_max: int, tokens: SequenceOf[int], disk: FakeDisk | None = None
+) -> tuple[Scheduler, Cells]:
+    """States of so many tokens each, 4 bytes a token, are to be stored as soon as that can be."""
     draw = random.Random(13)
-    disk = FakeDisk(draw, busy=1)
-    tiers = memory(100, disk=disk, disk_bytes_max=1_000_000, whole=True)
+    disk_bytes_max = 0 if disk is None else 1_000_000
+    tiers = memory(ram_bytes_max, disk=disk, disk_bytes_max=disk_bytes_max, whole=True)
     scheduler = new_scheduler(2000, cuttable=False, tiers=tiers, idle_cells=0)
     cells = Cells(2000, tiers=tiers)
-    keep(scheduler, cells, prompt(draw, 200))
+    for length in tokens:
+        keep(scheduler, cells, prompt(draw, length))
+    return scheduler, cells
+
+
+def store_last(scheduler: Scheduler, cells: Cells) -> int:
+    """Some of what is left when an engine closes; how many blocks were tried."""
+    step = scheduler.last_step()
+    scheduler.take_in(step, cells.apply(step.operations))
+    return len(step.operations)
+
+
+def test_what_is_too_large_for_memory_waits_for_the_disk() -> None:
+    """And is not copied again and again until that takes it."""
+    disk = FakeDisk(random.Random(13), busy=1)
+    scheduler, cells = keeping_states(100, [200], disk)
     chores = [scheduler.has_chores]
     compute(scheduler, cells, scheduler.schedule())
     chores.append(scheduler.has_chores)
@@ -777,7 +785,7 @@ def test_what_is_too_large_for_memory_waits_for_the_disk() -> None:
     idle(scheduler, cells)
 
     assert chores == [True, False]
-    assert tiers.num_blocks == 1
+    assert cells.tiers.num_blocks == 1
     assert not scheduler.has_to_save
 
 
@@ -786,62 +794,47 @@ def test_what_waits_for_the_disk_is_not_copied_meanwhile(
     closes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not beside others who are answered, and not while the engine closes."""
-    draw = random.Random(13)
-    disk = FakeDisk(draw, busy=1)
-    tiers = memory(100, disk=disk, disk_bytes_max=1_000_000, whole=True)
-    scheduler = new_scheduler(2000, cuttable=False, tiers=tiers, idle_cells=0)
-    cells = Cells(2000, tiers=tiers)
-    keep(scheduler, cells, prompt(draw, 200))
+    disk = FakeDisk(random.Random(13), busy=1)
+    scheduler, cells = keeping_states(100, [200], disk)
     copies = []
-    put = tiers.put
+    put = cells.tiers.put
 
     def counted(block: Block, data: bytes) -> bool:
         copies.append(block)
         return put(block, data)
 
-    monkeypatch.setattr(tiers, "put", counted)
+    monkeypatch.setattr(cells.tiers, "put", counted)
     if closes:
         scheduler.stop()
         for _ in range(20):
-            last = scheduler.last_step()
-            scheduler.take_in(last, cells.apply(last.operations))
+            store_last(scheduler, cells)
     else:
-        scheduler.submit(sequence(prompt(draw, 20), max_tokens=40))
+        scheduler.submit(sequence(prompt(disk.draw, 20), max_tokens=40))
         finish(scheduler, cells)
 
     (state,) = [block for block in copies if len(block.tokens) == 200]
     disk.busy = 0
     scheduler.stop()
     while scheduler.has_to_save:
-        last = scheduler.last_step()
-        assert last.operations
-        scheduler.take_in(last, cells.apply(last.operations))
-    assert tiers.holds(state)
+        assert store_last(scheduler, cells) > 0
+    assert cells.tiers.holds(state)
 
 
 def test_what_memory_takes_does_not_wait_behind_what_is_too_large_for_it() -> None:
-    draw = random.Random(14)
-    tiers = memory(1000, disk=FakeDisk(draw, busy=1), disk_bytes_max=1_000_000, whole=True)
-    scheduler = new_scheduler(2000, cuttable=False, tiers=tiers, idle_cells=0)
-    cells = Cells(2000, tiers=tiers)
-    keep(scheduler, cells, prompt(draw, 400))
-    keep(scheduler, cells, prompt(draw, 50))
+    disk = FakeDisk(random.Random(14), busy=1)
+    scheduler, cells = keeping_states(1000, [400, 50], disk)
     idle(scheduler, cells)
 
-    assert tiers.num_blocks == 1
+    assert cells.tiers.num_blocks == 1
     assert scheduler.counters.saved_tokens == 50
 
 
 def test_what_fits_nowhere_is_not_counted_as_saved() -> None:
-    draw = random.Random(15)
-    tiers = memory(100, whole=True)
-    scheduler = new_scheduler(2000, cuttable=False, tiers=tiers, idle_cells=0)
-    cells = Cells(2000, tiers=tiers)
-    keep(scheduler, cells, prompt(draw, 200))
+    scheduler, cells = keeping_states(100, [200])
     idle(scheduler, cells)
 
     assert not scheduler.has_to_save
-    assert scheduler.counters.saved_tokens == tiers.num_blocks == 0
+    assert scheduler.counters.saved_tokens == cells.tiers.num_blocks == 0
 
 
 def test_a_retired_sequence_that_did_not_come_back_whole_is_forgotten() -> None:

@@ -215,11 +215,11 @@ class ModelRunner:
                         broken.add(target)
                     else:
                         self.copy(source, target, length)
-                case Save(seq_id):
-                    if not tiers.takes_more or (applied.refused and not tiers.whole):
-                        applied.refused.append(operation)  # it may follow one that was
-                    elif seq_id not in broken:
-                        self._save(operation, tiers, applied)
+                case Save(seq_id, start, block):
+                    if applied.takes(operation, tiers) and (
+                        data := self.save(seq_id, start, start + len(block.tokens))
+                    ):
+                        applied.store(operation, data, tiers)
                 case Restore(seq_id, start, length, block, data):
                     if seq_id in broken:
                         continue
@@ -229,17 +229,6 @@ class ModelRunner:
                         tiers.forget(block)
                         broken.add(seq_id)
         return applied
-
-    def _save(self, save: Save, tiers: Tiers, applied: Applied) -> None:
-        seq_id, start, block = save.seq_id, save.start, save.block
-        if not tiers.wants(block, start):
-            return
-        if data := self.save(seq_id, start, start + len(block.tokens)):
-            applied.num_blocks += 1
-            if tiers.put(block, data):
-                applied.saved.append(save)
-            elif tiers.fits(len(data)):
-                applied.refused.append(save)
 
     def save(self, seq_id: int, start: int, end: int) -> bytes:
         """What the cells of a sequence hold from `start` to `end`; that is all of it, where a

@@ -145,7 +145,7 @@ class RadixCache:
         self._ends[target] = node
         self._last_used[target] = next(self._ticks)
 
-    def lacks_one(self, seq_id: int, tokens: Sequence[int], length: int) -> bool:
+    def can_shorten(self, seq_id: int, tokens: Sequence[int], length: int) -> bool:
         """Whether a retired sequence holds the first `length` of these tokens, and the next one,
         which nobody else holds. Modifies nothing."""
         node = self._ends[seq_id]

@@ -296,7 +296,7 @@ class Room:
         """Whether the same prompt was computed before and nothing behind it: its last token is
         computed again, so nothing is lost without it. Copying would look at every cell."""
         is_free = self._cuttable and seq_id not in self.pins
-        return is_free and self.cache.lacks_one(seq_id, sequence.tokens, length)
+        return is_free and self.cache.can_shorten(seq_id, sequence.tokens, length)
 
     def _has_room(self, cells: int) -> bool:
         while self.free < cells:

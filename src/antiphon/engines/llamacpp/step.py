@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from antiphon.engines.base import FinishReason
 from antiphon.engines.llamacpp.blocks import Block
 from antiphon.engines.llamacpp.sequence import Sequence
+from antiphon.engines.llamacpp.tiers import Tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,22 @@ class Applied:
     refused: list[Save] = field(default_factory=list)  # since the disk is busy
     num_blocks: int = 0  # copied out of the cells or into them
     broken: set[int] = field(default_factory=set)  # ids that hold less than they should
+
+    def takes(self, save: Save, tiers: Tiers) -> bool:
+        """Whether a block is to be copied. Else it is refused, since it may follow one that was, or
+        it is not worth it. Modifies what is refused."""
+        if not tiers.takes_more or (self.refused and not tiers.whole):
+            self.refused.append(save)
+            return False
+        return save.seq_id not in self.broken and tiers.wants(save.block, save.start)
+
+    def store(self, save: Save, data: bytes, tiers: Tiers) -> None:
+        """What was copied goes to the tiers. Modifies both."""
+        self.num_blocks += 1
+        if tiers.put(save.block, data):
+            self.saved.append(save)
+        elif tiers.fits(len(data)):
+            self.refused.append(save)
 
 
 @dataclass(frozen=True, slots=True)
