@@ -22,6 +22,7 @@ from typing import Any
 from antiphon.engines.base import SamplingParams
 from antiphon.engines.llamacpp.loading import default_threads
 from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.placing import ALL_LAYERS
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk
 from bench.models import small_model
@@ -53,7 +54,7 @@ class Bare:
     """llama.cpp without a server: one sequence, whose end is computed again and again."""
 
     def __init__(self, path: Path, *, cells: int, threads: int) -> None:
-        self._runner = ModelRunner(path, gpu_layers=0, name=path.name)
+        self._runner = ModelRunner(path, gpu_layers=ALL_LAYERS, name=path.name)
         ids = self._runner.sequence_ids_max
         self._runner.open(cells=cells, sequence_ids=ids, threads=threads)
         self._draw = random.Random(1)

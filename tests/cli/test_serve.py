@@ -235,7 +235,7 @@ def test_doctor_shows_every_budget_in_tokens_and_bytes() -> None:
     assert rows["idle cells"].startswith("256 tokens")
     assert rows["batch"] == "1,024 tokens together, 104 MiB to compute them"
     assert rows["slots"].startswith("8 answers at a time, each with room for 256 tokens, 768 KiB")
-    assert rows["step"].startswith("100 ms' worth of a prompt, 256 tokens at most beside answers")
+    assert rows["step"].startswith("100 ms' worth of a prompt, 512 tokens at most beside answers")
     assert rows["step"].endswith("else 128 to 1,024")
     assert rows["waiting"] == "1,024 requests, 2,096,128 tokens, 71 MiB at most"
 

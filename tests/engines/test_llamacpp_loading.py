@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from antiphon.engines.base import EngineInfo, Generation, SamplingParams
-from antiphon.engines.llamacpp import gguf, loading, memory
+from antiphon.engines.llamacpp import gguf, loading, memory, placing
 from antiphon.engines.llamacpp.engine import LlamaEngine
-from antiphon.engines.llamacpp.model_runner import NativeLog
+from antiphon.engines.llamacpp.native_log import NativeLog
 from antiphon.engines.llamacpp.step import Chunk
 from antiphon.errors import StartupError
 from tests.engines.tiny_model import Reference, write_model
@@ -61,10 +61,10 @@ def test_too_little_memory_is_refused_before_anything_is_loaded(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: 100 << 20)
-    monkeypatch.setattr(loading, "ModelRunner", None)
+    monkeypatch.setattr(placing, "ModelRunner", None)
 
     with pytest.raises(StartupError, match=r"'tiny-random' needs .* only 0\.1 GiB are free"):
-        LlamaEngine.load(tiny_model)
+        LlamaEngine.load(tiny_model, gpu_layers=0)
 
 
 def test_a_foreign_model_quotes_the_native_log(tiny_model: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_larger_batch_leaves_less_room_for_the_context(
     monkeypatch.setattr(memory, "available_bytes", lambda: 300 << 20)
     lengths = []
     for batch in (512, 4096):
-        engine = LlamaEngine.load(tiny_model, slots=2, threads=1, batch=batch)
+        engine = LlamaEngine.load(tiny_model, slots=2, threads=1, batch=batch, gpu_layers=0)
         engine._stop()
         lengths.append(engine.info.context_len)
 

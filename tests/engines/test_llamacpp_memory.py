@@ -73,8 +73,14 @@ def test_too_little_memory_is_refused() -> None:
         memory.plan_context(model(), 20_000, 2 * GIB, slots=4, scratch=0)
 
 
-def test_weights_on_a_gpu_need_no_memory_of_the_host() -> None:
-    assert memory.plan_context(model(), None, GIB, slots=4, scratch=0, on_gpu=True).cells > 5000
+def test_an_automatic_context_has_what_it_must() -> None:
+    def plan(least: int, trained: int) -> memory.ContextPlan:
+        return memory.plan_context(model(trained), None, 2 * GIB, slots=4, scratch=0, least=least)
+
+    assert plan(7000, 32_768).cells > 6900  # more than the share of what is free, then
+    assert plan(9000, 7000).context_len == 7000
+    with pytest.raises(StartupError, match="context of 9000"):
+        plan(9000, 32_768)
 
 
 def write(path: Path, text: str) -> None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from antiphon.engines.base import SamplingParams
 from antiphon.engines.llamacpp import model_runner, sampler
 from antiphon.engines.llamacpp.blocks import block_behind, root_key
-from antiphon.engines.llamacpp.model_runner import ModelRunner, NativeLog
+from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.native_log import NativeLog
 from antiphon.engines.llamacpp.sequence import Sequence as Job
 from antiphon.engines.llamacpp.step import Chunk, Copy, Remove, Restore, Save
 from antiphon.engines.llamacpp.tiers import Tiers
@@ -173,6 +175,25 @@ def test_small_steps_take_fewer_threads(tiny_model: Path, monkeypatch: pytest.Mo
     assert same(logits(runner, 1, len(A) - 1, A[-1:]), large)
     assert runner._context.n_threads() == 1
     runner.close()
+
+
+def test_without_layers_on_a_gpu_it_computes_nothing(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp lends large batches to it, though all weights are on the host."""
+    made, context = [], model_runner.binding().LlamaContext
+
+    def recorded(model: object, params: Any, *rest: object) -> object:
+        made.append((params.op_offload, params.offload_kqv))
+        return context(model, params, *rest)
+
+    monkeypatch.setattr(model_runner.binding(), "LlamaContext", recorded)
+    for layers in (0, -1):
+        runner = ModelRunner(tiny_model, gpu_layers=layers, name="tiny")
+        runner.open(cells=256, sequence_ids=4, threads=1)
+        runner.close()
+
+    assert made == [(False, False), (True, True)]
 
 
 def test_a_failed_decode_leaves_nothing_behind(runner: ModelRunner) -> None:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.engines.base import EngineInfo
-from antiphon.engines.llamacpp import budgets, gguf, memory, model_runner, storing
+from antiphon.engines.llamacpp import budgets, gguf, model_runner, storing
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.placing import ALL_LAYERS, Placing
 from antiphon.engines.llamacpp.sampler import model_defaults
 from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.errors import StartupError
 
-ALL_LAYERS = -1
 NO_FLASH_ATTENTION = (
     "This model cannot use flash attention: a prompt in a long context takes about ten times as"
     " long as it would with it."
@@ -56,30 +56,19 @@ def load(
     file = gguf.read(path)
     model_runner.set_spin_count(file.size)
     scratch = _scratch_bytes(file, batch)
-    on_gpu = gpu_layers != 0 and model_runner.has_gpu()
-    plan = memory.plan_context(
-        file,
-        context,
-        memory.available_bytes(),
-        slots=slots,
-        scratch=scratch,
-        batch=batch,
-        on_gpu=on_gpu,
-    )
     threads_small = threads or 1  # who asks for a number of threads gets it in every step
     threads = threads or default_threads()
-    runner = _load_weights(file, gpu_layers, on_gpu=on_gpu)
-    _check_slots(slots, runner.sequence_ids_max)
-    # Recurrent models keep a state for every id, so they get no more than they can use at once.
-    most = runner.sequence_ids_max
-    sequence_ids = most if runner.cuttable else min(2 * slots, most)
-    runner.open(
-        cells=plan.cells,
-        sequence_ids=sequence_ids,
+    runner, plan = Placing(
+        file=file,
+        context=context,
+        gpu_layers=gpu_layers,
+        slots=slots,
+        batch=batch,
+        scratch=scratch,
         threads=threads,
         threads_small=threads_small,
-        batch=batch,
-    )
+    ).open()
+    _check_slots(slots, runner.sequence_ids_max)
     files = storing.block_files(file, runner, disk_folder, plan.cells)
     tiers = storing.tiers(file, runner, ram_bytes, files, disk_bytes)
     idle_cells = storing.idle_cells(file, plan.cells)
@@ -101,7 +90,8 @@ def load(
     }
     log.info("context: %s", plan.reason)
     info = _info(file, runner, tokenizer, plan.context_len, slots, details)
-    return Loaded(runner, tokenizer, info, plan.cells, sequence_ids, tiers, files, idle_cells)
+    ids = runner.sequence_ids
+    return Loaded(runner, tokenizer, info, plan.cells, ids, tiers, files, idle_cells)
 
 
 def _check_slots(slots: int, sequence_ids: int) -> None:
@@ -170,21 +160,6 @@ def _info(
         details=details,
         problems=() if runner.flash_attention else (NO_FLASH_ATTENTION,),
     )
-
-
-def _load_weights(file: gguf.ModelFile, gpu_layers: int | None, *, on_gpu: bool) -> ModelRunner:
-    """Automatic GPU layers: all, else half of them, else none. The binding does not say how much
-    memory a GPU has, so it is tried."""
-    if not on_gpu:
-        return ModelRunner(file.path, gpu_layers=0, name=file.name)
-    if gpu_layers is not None:
-        return ModelRunner(file.path, gpu_layers=gpu_layers, name=file.name)
-    for layers in (ALL_LAYERS, file.num_layers // 2):
-        try:
-            return ModelRunner(file.path, gpu_layers=layers, name=file.name)
-        except StartupError as error:
-            log.warning("not all layers fit on the GPU: %s", error)
-    return ModelRunner(file.path, gpu_layers=0, name=file.name)
 
 
 def _scratch_bytes(file: gguf.ModelFile, batch: int) -> int:

@@ -12,6 +12,7 @@ from antiphon.engines.llamacpp.gguf import ModelFile
 from antiphon.errors import StartupError
 
 CONTEXT_MIN = 512  # tokens; below this a chat model is of no use
+CONTEXT_USEFUL = 4096  # for less, no layer is kept on a GPU that it has no room for
 CONTEXT_UNKNOWN = 4096  # when the file does not say what the model was trained for
 RESERVE_BYTES = 256 << 20  # for Python, the server and everything else
 AUTOMATIC_SHARE = 0.75  # of the room for cells, when nobody asked for all of it
@@ -38,20 +39,19 @@ def plan_context(
     slots: int,
     scratch: int,
     batch: int = 512,
-    on_gpu: bool = False,
+    least: int = CONTEXT_MIN,
 ) -> ContextPlan:
     """The trained context or what fits, whichever is less; or exactly what the operator `wanted`.
 
     All slots share the cells. Where the trained context is short and memory plentiful, there are
     more cells than one sequence can use, so that the slots do not get in each other's way.
     `available` and `scratch` (memory for computing) are bytes, `batch` is how many rows are
-    computed together. With the layers `on_gpu` the
-    weights need no memory of the host worth counting, and the driver has the last word.
+    computed together, and `least` tokens are what an automatic context must have.
 
     Raises:
         StartupError: the model does not fit, or not with the context that was asked for.
     """
-    fixed = scratch + RESERVE_BYTES + (0 if on_gpu else model.size)
+    fixed = scratch + RESERVE_BYTES + model.size
     trained = model.context_trained or CONTEXT_UNKNOWN
     room = max(0, available - fixed)
     bytes_per_cell = model.bytes_per_cell + MASK_BYTES * batch
@@ -61,7 +61,7 @@ def plan_context(
             raise _too_little(model, wanted, fixed + wanted * bytes_per_cell, available)
         longest = min(wanted, trained)
         return ContextPlan(_rounded_up(wanted), longest, f"{longest} of {trained} trained, as set")
-    least = min(trained, CONTEXT_MIN)
+    least = min(trained, least)
     if fits < least:
         raise _too_little(model, least, fixed + least * bytes_per_cell, available)
     fits = max(least, int(fits * AUTOMATIC_SHARE))
@@ -71,6 +71,13 @@ def plan_context(
     cells = fits // CELLS_MULTIPLE * CELLS_MULTIPLE or fits
     reason = f"{cells} of {trained} trained: what fits into {_size(available)} of free memory"
     return ContextPlan(cells, cells, reason)
+
+
+def needed_bytes(model: ModelFile, context: int | None, *, scratch: int, batch: int) -> int:
+    """For the weights and a context of use, or the one that was asked for."""
+    least = min(model.context_trained or CONTEXT_UNKNOWN, CONTEXT_USEFUL)
+    bytes_per_cell = model.bytes_per_cell + MASK_BYTES * batch
+    return scratch + RESERVE_BYTES + model.size + (context or least) * bytes_per_cell
 
 
 def available_bytes(root: Path = Path("/")) -> int:

@@ -18,12 +18,12 @@ what the binding does not guard. Learned by trying, llama.cpp b11669:
 
 import atexit
 import os
-from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from antiphon.engines.llamacpp.native_log import native_log
 from antiphon.engines.llamacpp.sampler import Link
 from antiphon.engines.llamacpp.step import Applied, Chunk, Copy, Operation, Remove, Restore, Save
 from antiphon.engines.llamacpp.tiers import Tiers
@@ -39,36 +39,6 @@ BATCH_TOKENS = 512  # rows that are computed together, unless the operator says 
 # 22 with two; what a second thread gains on an idle machine is small against that.
 LONE_THREAD_BYTES = 100 << 20
 SPINS_SMALL, SPINS_LARGE = 10_000, 1_000_000  # half a millisecond, 50
-LOG_LINES_KEPT = 200
-LOG_DEBUG, LOG_WARNING, LOG_CONTINUES = 1, 3, 5  # levels of the native log
-
-
-class NativeLog:
-    """The last lines of the native log, which nobody else sees."""
-
-    def __init__(self) -> None:
-        self._lines: deque[tuple[int, str]] = deque(maxlen=LOG_LINES_KEPT)
-
-    def __call__(self, level: int, text: str) -> None:
-        if level == LOG_CONTINUES and self._lines:
-            level, line = self._lines.pop()
-            text = line + text
-        if level > LOG_DEBUG:  # hundreds of lines a context
-            self._lines.append((level, text))
-
-    def complaints(self, count: int = 2) -> str:
-        """The last warnings and errors as one line."""
-        lines = [" ".join(text.split()) for level, text in self._lines if level >= LOG_WARNING]
-        return "; ".join(lines[-count:])
-
-    def contains(self, words: str) -> bool:
-        return any(words in " ".join(text.split()) for _, text in self._lines)
-
-    def clear(self) -> None:
-        self._lines.clear()
-
-
-native_log = NativeLog()
 
 
 def set_spin_count(size: int) -> None:
@@ -106,6 +76,12 @@ def has_gpu() -> bool:
     return bool(offload) and any(device["type"] in ("GPU", "iGPU") for device in devices())
 
 
+def gpu_free_bytes() -> int | None:
+    """Memory of all GPUs together that was free when a model was last loaded onto them, if
+    llama.cpp said so."""
+    return native_log.gpu_free_bytes
+
+
 def version() -> str:
     """Of the binding and of what it binds."""
     import cyllama
@@ -136,7 +112,7 @@ class ModelRunner:
         """
         params = binding().LlamaModelParams()
         params.n_gpu_layers = gpu_layers
-        native_log.clear()
+        native_log.begin_load()
         try:
             self._model = binding().LlamaModel(str(path), params, verbose=False)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
@@ -174,12 +150,15 @@ class ModelRunner:
         params = binding().LlamaContextParams()
         params.n_ctx = cells
         assert sequence_ids <= self.sequence_ids_max
+        self.sequence_ids = sequence_ids
         self._scratch = sequence_ids  # to save and restore through
         self._twin_offset = sequence_ids + 1 if self.window else 0  # how far each is from its own
         params.n_seq_max = self._scratch + self._twin_offset + 1
         params.n_batch, params.n_ubatch = max(ROWS_MAX, batch), batch
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # one pool of cells for all, prefixes shared
+        if not self.gpu_layers:  # else it computes large batches nevertheless
+            params.op_offload = params.offload_kqv = False
         params.flash_attn_type = 1  # without: 36 s instead of 3.6 for a prefill beside 30k cells
         # One row of logits for each sequence, at most: the default reserves one for every token
         # of a batch, 311 MB at a vocabulary of 152,000. Less than the ids is an abort.

@@ -26,7 +26,7 @@ OVERTAKEN_MAX = 8
 SIZE_TOKENS = 64  # prompts with fewer tokens to compute are of one size, then twice as many are
 OLDEST_SHARE = 0.5
 PREFILL_TOKENS_ALONE = 512  # prompt tokens a step while nobody waits for a token, or one batch
-PREFILL_TOKENS_BESIDE = 256  # the same beside decoding streams, which the step holds up
+PREFILL_TOKENS_BESIDE = 512  # the same beside decoding streams, which the step holds up
 FORCED_TOKENS_MAX = 512  # that all who decode may add to a step, beside their one token each
 
 

@@ -1,0 +1,132 @@
+"""Where the layers of a model go, with their cells: on the GPU as far as its memory reaches, the
+rest on the host. Only loading a model says how much memory a GPU has."""
+
+import logging
+from dataclasses import dataclass
+from math import isnan
+
+from antiphon.engines.base import SamplingParams
+from antiphon.engines.llamacpp import memory, model_runner
+from antiphon.engines.llamacpp.gguf import ModelFile
+from antiphon.engines.llamacpp.memory import ContextPlan
+from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.sequence import Sequence
+from antiphon.engines.llamacpp.step import Chunk
+from antiphon.errors import StartupError
+
+ALL_LAYERS = -1
+
+log = logging.getLogger("antiphon.engine")
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How a model is to be opened: `scratch` bytes for computing `batch` rows together, `context`
+    and `gpu_layers` as asked for, or None."""
+
+    file: ModelFile
+    context: int | None
+    gpu_layers: int | None
+    slots: int
+    batch: int
+    scratch: int
+    threads: int
+    threads_small: int
+
+    def open(self) -> tuple[ModelRunner, ContextPlan]:
+        """Load the weights and make the context. Without a GPU, what does not fit into memory is
+        refused before anything is loaded. Automatically, a model gets all layers on the GPU; where
+        that leaves too little for a context, as many as fit; else none.
+
+        Raises:
+            StartupError: there is no room for it, llama.cpp cannot load it, or the GPU cannot
+                compute it.
+        """
+        if self.gpu_layers == 0 or not model_runner.has_gpu():
+            return self._opened(0)
+        if self.gpu_layers is not None:
+            return self._opened(self.gpu_layers)
+        try:
+            return self._opened(ALL_LAYERS)
+        except StartupError as error:
+            log.warning("not all layers are on the GPU: %s", error)
+        if fewer := self._layers_that_fit():
+            try:
+                return self._opened(fewer)
+            except StartupError as error:
+                log.warning("not %d layers either: %s", fewer, error)
+        return self._opened(0)
+
+    def _opened(self, layers: int) -> tuple[ModelRunner, ContextPlan]:
+        plan = None if layers else self._plan(memory.available_bytes(), memory.CONTEXT_MIN)
+        runner = ModelRunner(self.file.path, gpu_layers=layers, name=self.file.name)
+        try:
+            plan = plan or self._plan(self._available_bytes(layers), self._least())
+            most = runner.sequence_ids_max
+            runner.open(
+                cells=plan.cells,
+                # Recurrent models keep a state for every id, so they get what they use at once.
+                sequence_ids=most if runner.cuttable else min(2 * self.slots, most),
+                threads=self.threads,
+                threads_small=self.threads_small,
+                batch=self.batch,
+            )
+            if layers:
+                try_out(runner, self.file.name, min(self.batch, plan.cells))
+        except StartupError:
+            runner.close()
+            raise
+        return runner, plan
+
+    def _plan(self, available: int, least: int) -> ContextPlan:
+        return memory.plan_context(
+            self.file,
+            self.context,
+            available,
+            slots=self.slots,
+            scratch=self.scratch,
+            batch=self.batch,
+            least=least,
+        )
+
+    def _least(self) -> int:
+        """A model that is asked to be on the GPU is there, however short its context."""
+        return memory.CONTEXT_MIN if self.gpu_layers is not None else memory.CONTEXT_USEFUL
+
+    def _available_bytes(self, layers: int) -> int:
+        """For weights and cells, which are shared out alike, so that both parts have room."""
+        host, gpu = memory.available_bytes(), model_runner.gpu_free_bytes()
+        if gpu is None:
+            return host
+        share = min(1, layers / self.file.num_layers) if layers > 0 else 1
+        return min(int(gpu / share), int(host / (1 - share)) if share < 1 else gpu)
+
+    def _layers_that_fit(self) -> int:
+        """With cells for a context of use. Half of them, while a GPU's memory is unknown."""
+        gpu = model_runner.gpu_free_bytes()
+        if gpu is None:
+            return self.file.num_layers // 2
+        needed = memory.needed_bytes(
+            self.file, self.context, scratch=self.scratch, batch=self.batch
+        )
+        return max(0, min(self.file.num_layers - 1, self.file.num_layers * gpu // needed))
+
+
+def try_out(runner: ModelRunner, name: str, batch: int) -> None:
+    """Compute one token, and `batch` of them. A GPU makes its programs then, and not in the first
+    answers; and some do not compute every model: a Mamba's batches came out as no number with
+    Vulkan, where its single tokens were right.
+
+    Raises:
+        StartupError: so it is.
+    """
+    for count in (1, batch):
+        tokens = [token % runner.vocabulary.size for token in range(count)]
+        sequence = Sequence.from_prompt(tokens, max_tokens=1, sampling=SamplingParams())
+        row = runner.decode([Chunk(sequence, 0, 0, tokens, True)])[0]
+        runner.remove(0)
+        if any(map(isnan, runner.logits(row))):
+            raise StartupError(
+                f"The GPU does not compute the model '{name}': {count} tokens come out as no"
+                " number. Use --gpu-layers 0."
+            )
