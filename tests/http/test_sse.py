@@ -198,3 +198,53 @@ async def test_cancelling_the_race_cancels_the_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert source.is_closed
+
+
+async def test_leaving_as_the_work_ends_cancels_nothing_that_follows() -> None:
+    client, ends = Client(), asyncio.Event()
+
+    async def work() -> int:
+        await ends.wait()
+        client.leaves.set()
+        return 7
+
+    async def request() -> tuple[int | None, int]:
+        answer = await race(client.receive, work())
+        await asyncio.sleep(0.01)
+        task = asyncio.current_task()
+        return answer, -1 if task is None else task.cancelling()
+
+    task = asyncio.create_task(request())
+    ends.set()
+    assert await task == (7, 0)
+
+
+async def test_who_is_cancelled_and_left_at_once_is_cancelled() -> None:
+    client, source = Client(), Source(START, asyncio.Event())
+    task = asyncio.create_task(
+        race(client.receive, respond(source.events(), client.send, request_id="r"))
+    )
+    while not client.body:
+        await asyncio.sleep(0)
+    client.leaves.set()
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert source.is_closed
+
+
+async def test_a_client_that_cannot_be_listened_to_has_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = Source(asyncio.Event())
+
+    async def receive() -> dict[str, Any]:
+        raise ConnectionError("gone")
+
+    async def send(message: Any) -> None:
+        raise AssertionError("nobody is there")
+
+    await race(receive, respond(source.events(), send, request_id="r"))
+    assert not caplog.records

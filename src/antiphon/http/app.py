@@ -2,15 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import NoReturn
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.routing import Router as Routes
 from starlette.types import ASGIApp
 
 from antiphon.backends.router import Router
@@ -61,8 +58,8 @@ def create_app(
     async def metrics_page(request: Request) -> Response:
         return Response(metrics.page(), headers={"content-type": CONTENT_TYPE})
 
-    app = Starlette(
-        routes=[
+    app: ASGIApp = Routes(
+        [
             Route("/v1/messages", CreateMessageEndpoint(router, policy), methods=["POST"]),
             Route(
                 "/v1/messages/count_tokens", CountTokensEndpoint(router, policy), methods=["POST"]
@@ -74,38 +71,22 @@ def create_app(
             Route("/", health),  # agents knock here and at /api/hello before they begin
             Route("/api/hello", health),
         ],
-        middleware=[
-            *_cors(policy),
-            Middleware(RequestMiddleware, new_id=new_id, metrics=metrics),
-            Middleware(
-                Gate,
-                policy=policy,
-                keys=keys or KeyCheck(),
-                limiter=RateLimiter(clock),
-                is_closing=is_closing,
-            ),
-        ],
-        exception_handlers={HTTPException: _reraise},
+        redirect_slashes=False,
     )
-    app.router.redirect_slashes = False
-    return app
-
-
-def _cors(policy: Policy) -> list[Middleware]:
-    """Outside everything else, so that a page may read errors too. Off unless configured."""
-    if not policy.cors_origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
+    app = Gate(
+        app,
+        policy=policy,
+        keys=keys or KeyCheck(),
+        limiter=RateLimiter(clock),
+        is_closing=is_closing,
+    )
+    app = RequestMiddleware(app, new_id=new_id, metrics=metrics)
+    if policy.cors_origins:  # outside everything else, so that a page may read errors too
+        app = CORSMiddleware(
+            app,
             allow_origins=policy.cors_origins,
             allow_methods=CORS_METHODS,
             allow_headers=["*"],
             expose_headers=CORS_EXPOSED,
         )
-    ]
-
-
-def _reraise(request: Request, error: Exception) -> NoReturn:
-    """Leave errors of routing to RequestMiddleware, which answers every error."""
-    raise error
+    return app

@@ -4,7 +4,6 @@ import logging
 import time
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,6 +40,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["app"] = self  # so that routing raises what it would answer
         request_id = self._new_id("req")
         state = scope.setdefault("state", {})
         state.update(request_id=request_id, headers={}, started=time.monotonic())
@@ -50,11 +50,11 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["request-id"] = request_id
-                headers.update(state["headers"])
+                told = {"request-id": request_id, **state["headers"]}
                 if "admission" in state:
-                    headers.update(state["admission"].headers())
+                    told |= state["admission"].headers()
+                encoded = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
+                message["headers"] = [*message["headers"], *encoded]
             await send(message)
 
         try:

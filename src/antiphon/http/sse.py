@@ -31,18 +31,33 @@ log = logging.getLogger("antiphon.http")
 
 
 async def race[T](receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
-    """Run `work`; when the client leaves first, cancel it and return None."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_until_disconnect(receive))
+    """Run `work`, in this task; when the client leaves first, cancel it and return None."""
+    task = asyncio.current_task()
+    assert task is not None
+    is_over = has_left = False
+
+    def leave(gone: asyncio.Task[None]) -> None:
+        nonlocal has_left
+        if not is_over and not gone.cancelled():
+            _ = gone.exception()  # seen, whatever it is: then nobody listens any more
+            has_left = True
+            task.cancel()
+
+    gone = asyncio.Task(
+        _until_disconnect(receive), loop=asyncio.get_running_loop(), eager_start=True
+    )
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
+        return await work
+    except asyncio.CancelledError:
+        if has_left and task.cancelling() == 1:  # nobody else wants it cancelled
+            return None
+        raise
     finally:
-        task.cancel()
+        is_over = True
         gone.cancel()
-        await asyncio.wait({task, gone})
-        for future in (task, gone):  # seen, whatever it is: nobody waits for it any more
-            _ = future.cancelled() or future.exception()
+        if has_left:
+            task.uncancel()
 
 
 async def respond(

@@ -55,6 +55,8 @@ def meaning(owner: str, parts: Iterable[Part]) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Numbers as every client writes them: JavaScript has no 1.0."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):
