@@ -251,6 +251,16 @@ def test_a_growing_prefix_is_digested_as_a_whole_one() -> None:
     assert growing.digest([1, 2, 3, 4]) != Prefix().digest([1, 2, 3])
 
 
+@pytest.mark.parametrize("cut", [0, 1, 15, 16, 17, 65_535, 65_536, 70_000])
+def test_a_prefix_of_any_length_is_digested_in_parts_as_whole(cut: int) -> None:
+    ids = [number * 37 % 200_000 for number in range(70_000)]
+    growing = Prefix()
+    growing.digest(ids[:cut])
+
+    assert growing.digest(ids) == Prefix().digest(ids)
+    assert growing.digest([*ids, 0]) != Prefix().digest(ids)
+
+
 def test_the_end_of_a_turn_is_the_templates() -> None:
     own = renderer(CHATML)
     first = prompt(own, "Rome?")

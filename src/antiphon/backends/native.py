@@ -17,6 +17,7 @@ from antiphon.backends.answers import AnswerPlan, AnswerPlanner, output_schema
 from antiphon.backends.base import RequestContext
 from antiphon.backends.caching import prompt_usage
 from antiphon.backends.diagnostics import Diagnoses
+from antiphon.backends.rendering_cost import RenderingCost
 from antiphon.backends.support import reject_unsupported
 from antiphon.engines.base import Engine, Generation, Pin, SamplingParams, TokenKind
 from antiphon.errors import prompt_too_long
@@ -42,9 +43,7 @@ from antiphon.wire.messages import (
 from antiphon.wire.resources import ModelInfo
 
 CACHE_TOKENS_MIN = 1024
-MESSAGE_CHARS = 20  # what a template puts around a message
-TOOL_CHARS = 400  # of a definition, roughly
-RENDER_INLINE_CHARS = 8_000  # longer prompts are rendered in a thread: 2,400 tokens take 6 ms
+RENDER_INLINE_CHARS = 8_000  # what is more is rendered in a thread: 2,400 tokens take 6 ms
 
 
 class NativeBackend:
@@ -73,6 +72,7 @@ class NativeBackend:
         self._shares_cache = shares_cache
         self._request_timeout_s = request_timeout_s
         self._diagnoses = Diagnoses()
+        self._rendering_cost = RenderingCost()
         self._planner = AnswerPlanner(
             engine.info, engine.tokenizer, tool_format, renderer.profile.tags
         )
@@ -207,9 +207,11 @@ class NativeBackend:
 
     async def _off_the_loop[T](self, request: PromptParams, work: Callable[[PromptParams], T]) -> T:
         """What takes long is done in a thread."""
-        if _size(request) > RENDER_INLINE_CHARS:
-            return await asyncio.to_thread(work, request)
-        return work(request)
+        if self._rendering_cost.of(request) <= RENDER_INLINE_CHARS:
+            return work(request)
+        rendered = await asyncio.to_thread(work, request)
+        self._rendering_cost.rendered(request)
+        return rendered
 
     def _prompt(self, request: PromptParams, owner: str) -> tuple[Prompt, AppliedEdits | None]:
         """What the engine continues, and what was cleared in it.
@@ -251,19 +253,6 @@ def check_signatures(request: PromptParams, signer: Signer) -> None:
                     raise invalid_signature(f"messages.{number}.content.{at}") from None
                 except ChangedThinking:
                     raise changed_thinking(f"messages.{number}.content.{at}") from None
-
-
-def _size(request: PromptParams) -> int:
-    """Characters of the prompt, roughly: long ones are not rendered on the loop."""
-    parts = [_given(request.system, ""), *(message.content for message in request.messages)]
-    texts = (part if isinstance(part, str) else "".join(map(_text_of, part)) for part in parts)
-    around = MESSAGE_CHARS * len(request.messages) + TOOL_CHARS * len(request.tools or ())
-    return around + sum(map(len, texts))
-
-
-def _text_of(block: object) -> str:
-    parts = (getattr(block, name, None) for name in ("text", "content", "signature"))
-    return next((part for part in parts if isinstance(part, str)), "")
 
 
 def _given[T](value: T | UnsetType, default: T) -> T:
