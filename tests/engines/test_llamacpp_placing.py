@@ -64,7 +64,8 @@ class Runner:
         machine.take(gpu_layers, self._size)
         machine.open.append(self)
 
-    def open(self, *, cells: int, **options: object) -> None:
+    def open(self, *, cells: int, **options: int) -> None:
+        self.sequence_ids = options["sequence_ids"]
         self._machine.take(self.gpu_layers, self._size + cells * CELL_BYTES)
 
     vocabulary = SimpleNamespace(size=1000)
@@ -189,3 +190,22 @@ def test_several_gpus_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log.gpu_free_bytes == 2 * GIB
     log.begin_load()
     assert log.gpu_free_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("size", "cuttable", "slots", "expected"),
+    [
+        (4 * GIB, True, 8, 127),
+        (6 << 20, True, 8, 63),  # where a step is short, fewer ids make it shorter
+        (6 << 20, True, 40, 80),
+        (6 << 20, True, 100, 127),
+        (6 << 20, False, 8, 16),
+        (4 * GIB, False, 100, 127),
+    ],
+)
+def test_sequence_ids_are_for_the_slots_and_what_stands_beside_them(
+    monkeypatch: pytest.MonkeyPatch, size: int, cuttable: bool, slots: int, expected: int
+) -> None:
+    monkeypatch.setattr(Runner, "cuttable", cuttable)
+    placing = Placing(model(size), None, 0, slots, 512, 0, 1, 1)
+    assert placing._sequence_ids(Runner(Machine(16 * GIB, 0), 0)) == expected  # type: ignore[arg-type]
