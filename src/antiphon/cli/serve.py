@@ -264,6 +264,7 @@ class _Service:
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # nobody here asks for the client's address
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=GRACE_S + CLOSE_S,

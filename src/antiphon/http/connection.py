@@ -47,10 +47,11 @@ class Connection(HttpToolsProtocol):
             return
         if self._awaits_head:
             self._head_bytes += len(data)
-            self._set_deadline()
         super().data_received(data)
         if self._awaits_head and self._head_bytes > HEAD_BYTES_MAX:
             self._refuse(head_too_large(HEAD_BYTES_MAX))
+        elif self._awaits_head and self._head_bytes and not self._is_refused:
+            self._set_deadline()
 
     def on_headers_complete(self) -> None:
         self._awaits_head = False

@@ -1,9 +1,8 @@
 """`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -45,11 +44,13 @@ class CreateMessageEndpoint:
         params = await read_params(request, CreateMessage, context.contract, self._policy)
         if context.contract.strict:
             await self._check_max_tokens(params)
-        events = metered(self._router.stream(params, context), context.account, scope["state"])
+        events = self._router.stream(params, context)
+        meter = Meter(context.account, scope["state"]["started"])
         if params.stream:
-            await race(receive, respond(events, send, request_id=context.request_id))
+            answer = respond(events, send, request_id=context.request_id, seen=meter.see)
+            await race(receive, answer)
             return
-        message = await race(receive, _whole(events))
+        message = await race(receive, _whole(events, meter))
         if message is not None:
             await json_response(message)(scope, receive, send)
 
@@ -110,31 +111,33 @@ def _header_name(key: str) -> str:
     return ascii(key)[1:-1].replace(",", "\\x2c")[:NAME_CHARS_MAX]
 
 
-async def metered(
-    events: AsyncGenerator[Event], account: Account, state: Mapping[str, Any]
-) -> AsyncGenerator[Event]:
-    """`events`, and what they cost written down as they pass. Until the answer's end says how many
-    tokens it had, a delta counts as one."""
-    async with aclosing(events):
-        async for event in events:
-            match event:
-                case MessageStart(message):
-                    usage = message.usage
-                    created = usage.cache_creation_input_tokens or 0
-                    account.cache_read_tokens = usage.cache_read_input_tokens or 0
-                    account.input_tokens = usage.input_tokens + created + account.cache_read_tokens
-                case ContentBlockDelta():
-                    if account.first_token_s is None:
-                        account.first_token_s = time.monotonic() - state["started"]
-                    account.output_tokens += 1
-                case MessageDelta(usage=totals):
-                    account.output_tokens = totals.output_tokens
-            yield event
+class Meter:
+    """Writes down what an answer costs, as its events pass. Until its end says how many tokens it
+    had, a delta counts as one. `started`: when the request came, in seconds of the clock."""
+
+    def __init__(self, account: Account, started: float) -> None:
+        self._account = account
+        self._started = started
+
+    def see(self, event: Event) -> None:
+        account = self._account
+        match event:
+            case MessageStart(message):
+                usage = message.usage
+                created = usage.cache_creation_input_tokens or 0
+                account.cache_read_tokens = usage.cache_read_input_tokens or 0
+                account.input_tokens = usage.input_tokens + created + account.cache_read_tokens
+            case ContentBlockDelta():
+                if account.first_token_s is None:
+                    account.first_token_s = time.monotonic() - self._started
+                account.output_tokens += 1
+            case MessageDelta(usage=totals):
+                account.output_tokens = totals.output_tokens
 
 
-async def _whole(events: AsyncGenerator[Event]) -> Message:
+async def _whole(events: AsyncGenerator[Event], meter: Meter) -> Message:
     async with aclosing(events):
-        return await accumulate_async(events)
+        return await accumulate_async(events, meter.see)
 
 
 def json_response(value: object) -> Response:

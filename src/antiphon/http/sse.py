@@ -6,7 +6,7 @@ ours. Leaving cancels the work, which closes the generators down to the engine: 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -65,16 +65,17 @@ async def respond(
     send: Send,
     *,
     request_id: str,
+    seen: Callable[[Event], None] = lambda _: None,
     hold_s: float = HOLD_S,
     ping_s: float = PING_S,
 ) -> None:
-    """Send `events` as server-sent events (spec §6).
+    """Send `events` as server-sent events (spec §6); `seen` is told of each.
 
     An error before the headers left is raised, and becomes an HTTP error; a later one becomes an
     `event: error`, after which the stream ends. It is never cut silently (spec §6.6).
     """
     send = _bounded(send)
-    async with aclosing(_Source(events)) as source:
+    async with aclosing(_Source(events, seen)) as source:
         held = await source.wait(hold_s)
         event = await source.take() if held else Ping()
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
@@ -102,8 +103,9 @@ async def respond(
 class _Source:
     """Waits for the next event with a timeout, without cancelling the one being made."""
 
-    def __init__(self, events: AsyncGenerator[Event]) -> None:
+    def __init__(self, events: AsyncGenerator[Event], seen: Callable[[Event], None]) -> None:
         self._events = events
+        self._seen = seen
         self._pending: asyncio.Future[Event | None] | None = None
 
     def is_ready(self) -> bool:
@@ -114,7 +116,10 @@ class _Source:
         return self._pending.done()
 
     async def _next(self) -> Event | None:
-        return await anext(self._events, None)
+        event = await anext(self._events, None)
+        if event is not None:
+            self._seen(event)
+        return event
 
     async def wait(self, timeout_s: float) -> bool:
         """The same within `timeout_s`."""

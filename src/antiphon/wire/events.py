@@ -5,7 +5,7 @@ Rule 1: everything that decides which event may follow which stands in `TRANSITI
 tables, and not a client, say what a legal stream is.
 """
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -247,10 +247,14 @@ def accumulate(events: Iterable[Event]) -> Message:
     return accumulator.message()
 
 
-async def accumulate_async(events: AsyncIterable[Event]) -> Message:
-    """`accumulate` for a backend's stream. Whoever made the generator closes it."""
+async def accumulate_async(
+    events: AsyncIterable[Event], seen: Callable[[Event], None] = lambda _: None
+) -> Message:
+    """`accumulate` for a backend's stream; `seen` is told of each event. Whoever made the generator
+    closes it."""
     accumulator = Accumulator()
     async for event in events:
+        seen(event)
         accumulator.add(event)
     return accumulator.message()
 
