@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 ALPHABET = string.digits + string.ascii_letters
 LENGTH = 22  # base62 characters: 131 bits
+NUMBERS = len(ALPHABET) ** LENGTH
+PAIRS = [second + first for first in ALPHABET for second in ALPHABET]
 
 NewId = Callable[[str], str]
 
@@ -15,13 +17,11 @@ def generator(rng: random.Random | None = None) -> NewId:
     source = rng if rng is not None else random.SystemRandom()
 
     def new_id(prefix: str) -> str:
-        number = source.randrange(
-            len(ALPHABET) ** LENGTH
-        )  # one call of the system, not one a digit
-        digits = []
-        for _ in range(LENGTH):
-            number, digit = divmod(number, len(ALPHABET))
-            digits.append(ALPHABET[digit])
-        return f"{prefix}_01{''.join(digits)}"
+        number = source.randrange(NUMBERS)  # one call of the system, not one a digit
+        pairs = []
+        for _ in range(LENGTH // 2):
+            number, pair = divmod(number, len(PAIRS))
+            pairs.append(PAIRS[pair])
+        return f"{prefix}_01{''.join(pairs)}"
 
     return new_id

@@ -152,7 +152,7 @@ class KeyRing:
 
     def _refresh(self) -> None:
         try:
-            state = self._file.path.stat()
+            state = os.stat(self._file.path)
         except (FileNotFoundError, NotADirectoryError):
             return  # keys that were there stay valid: a lost file must not let everybody in
         stamp = (state.st_mtime_ns, state.st_size, state.st_ino)

@@ -33,6 +33,10 @@ FORCED_TOKENS_MAX = 512  # that all who decode may add to a step, beside their o
 def in_turn(waiting: Iterable[Sequence], running: Iterable[Sequence]) -> Iterator[Sequence]:
     """Those who wait, given in order of arrival, in the order in which one of them may run. Once
     one of them does, it is another."""
+    waiting = list(waiting)
+    if len(waiting) < 2:
+        yield from waiting
+        return
     runs = Counter(sequence.owner for sequence in running)
     queues: dict[str, list[Sequence]] = {}
     for sequence in waiting:
