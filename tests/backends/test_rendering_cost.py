@@ -23,18 +23,20 @@ def request(*contents: Any, **more: Any) -> CountTokens:
     return decode(json.dumps({"model": "m", "messages": messages, **more}).encode(), CountTokens)
 
 
-def test_a_text_that_was_rendered_takes_a_tenth() -> None:
+def test_a_text_that_was_rendered_counts_a_third() -> None:
     cost = RenderingCost()
     first = cost.of(request(LONG))
     assert first > len(LONG)
     assert cost.of(request(LONG)) == first  # it has only been looked at
 
     cost.rendered(request(LONG))
-    assert cost.of(request(LONG)) < len(LONG) / 9
-    assert cost.of(request([{"type": "text", "text": LONG}])) < len(LONG) / 9
-    assert cost.of(request("Why?", system=LONG)) < len(LONG) / 9
+    assert cost.of(request(LONG)) < len(LONG) / 2
+    assert cost.of(request([{"type": "text", "text": LONG}])) < len(LONG) / 2
+    assert cost.of(request("Why?", system=LONG)) < len(LONG) / 2
     assert cost.of(request(LONG, OTHER)) > len(OTHER)
     assert cost.of(request(LONG + "!")) > len(LONG)
+    parts = [{"type": "text", "text": text} for text in (LONG, "And now?")]
+    assert cost.of(request(parts)) > len(LONG)  # joined, it is another text
 
 
 def test_short_texts_and_what_stands_around_them_count_again() -> None:
@@ -44,12 +46,12 @@ def test_short_texts_and_what_stands_around_them_count_again() -> None:
 
 
 def test_the_texts_that_were_rendered_latest_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering_cost, "TEXTS_MAX", 3)
+    monkeypatch.setattr(rendering_cost, "MESSAGES_MAX", 3)
     cost, asked = RenderingCost(), [request(f"{number} {LONG}") for number in range(4)]
     for number in (0, 1, 2, 0, 3):
         cost.rendered(asked[number])
 
-    assert [cost.of(one) < len(LONG) / 9 for one in asked] == [True, False, True, True]
+    assert [cost.of(one) < len(LONG) / 2 for one in asked] == [True, False, True, True]
 
 
 async def test_only_what_is_new_is_rendered_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ class Machine:
 
     def __init__(self, host: int, gpu: int) -> None:
         self.host, self.gpu = host, gpu
-        self.says_free, self.computes = True, True
+        self.says_free, self.computes, self.fails = True, True, False
         self.log = NativeLog()
         self.tried: list[int] = []
         self.open: list[Runner] = []
@@ -71,6 +71,8 @@ class Runner:
     vocabulary = SimpleNamespace(size=1000)
 
     def decode(self, chunks: list[Chunk]) -> list[int]:
+        if self._machine.fails:
+            raise RuntimeError("decode failed")
         self._rows = sum(len(chunk.tokens) for chunk in chunks)
         return [self._rows - 1]
 
@@ -165,6 +167,10 @@ def test_a_gpu_that_does_not_compute_the_model_is_not_used(
     with pytest.raises(StartupError, match=r"512 tokens come out as no number.*gpu-layers 0"):
         opened(machine, monkeypatch, gpu_layers=20)
     assert len(machine.open) == 1
+
+    machine = Machine(16 * GIB, 24 * GIB)
+    machine.fails = True
+    assert opened(machine, monkeypatch) == (0, 40_960)
 
 
 def test_as_many_layers_as_asked_for_or_none(monkeypatch: pytest.MonkeyPatch) -> None:

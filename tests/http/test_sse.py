@@ -248,3 +248,18 @@ async def test_a_client_that_cannot_be_listened_to_has_left(
 
     await race(receive, respond(source.events(), send, request_id="r"))
     assert not caplog.records
+
+
+async def test_what_goes_wrong_after_the_client_has_left_is_told_to_nobody() -> None:
+    client = Client()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OverloadedError("full")
+
+    task = asyncio.create_task(race(client.receive, work()))
+    await asyncio.sleep(0)
+    client.leaves.set()
+    assert await asyncio.gather(task) == [None]

@@ -9,9 +9,11 @@ from antiphon.wire.messages import PromptParams
 
 MESSAGE_CHARS = 30  # what a template takes for a message takes as long as so many characters
 TOOL_CHARS = 400  # of a definition, roughly
-LONG_CHARS = 1000  # of a text that is worth knowing again
-KNOWN_SHARE = 10  # a text whose tokens are known takes at most a tenth of the time
-TEXTS_MAX = 10_000
+LONG_CHARS = 1000  # of a message that is worth knowing again
+# Tokens of what was rendered before are at hand, but not for certain: they make room for others,
+# and messages that were alone may be joined. So it counts as less, and not as nothing.
+KNOWN_SHARE = 3
+MESSAGES_MAX = 1000
 
 
 class RenderingCost:
@@ -22,28 +24,27 @@ class RenderingCost:
 
     def of(self, request: PromptParams) -> int:
         chars = MESSAGE_CHARS * len(request.messages) + TOOL_CHARS * len(request.tools or ())
-        for text in _texts(request):
-            is_known = len(text) >= LONG_CHARS and hash(text) in self._known
-            chars += len(text) // KNOWN_SHARE if is_known else len(text)
+        for texts in _messages(request):
+            size = sum(map(len, texts))
+            is_known = size >= LONG_CHARS and hash(texts) in self._known
+            chars += size // KNOWN_SHARE if is_known else size
         return chars
 
     def rendered(self, request: PromptParams) -> None:
-        """Its texts are known from now on, as long as nobody else's take their place."""
-        for text in _texts(request):
-            if len(text) >= LONG_CHARS:
-                self._known[hash(text)] = None
-                self._known.move_to_end(hash(text))
-        while len(self._known) > TEXTS_MAX:
+        """Its messages are known from now on, until many others are."""
+        for texts in _messages(request):
+            if sum(map(len, texts)) >= LONG_CHARS:
+                self._known[hash(texts)] = None
+                self._known.move_to_end(hash(texts))
+        while len(self._known) > MESSAGES_MAX:
             self._known.popitem(last=False)
 
 
-def _texts(request: PromptParams) -> Iterator[str]:
+def _messages(request: PromptParams) -> Iterator[tuple[str, ...]]:
+    """The texts of each, and of the system prompt."""
     system = "" if isinstance(request.system, UnsetType) else request.system
     for content in (system, *(message.content for message in request.messages)):
-        if isinstance(content, str):
-            yield content
-        else:
-            yield from map(_text_of, content)
+        yield (content,) if isinstance(content, str) else tuple(map(_text_of, content))
 
 
 def _text_of(block: object) -> str:

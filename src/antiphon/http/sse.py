@@ -53,6 +53,10 @@ async def race[T](receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
         if has_left and task.cancelling() == 1:  # nobody else wants it cancelled
             return None
         raise
+    except Exception:
+        if has_left:  # nobody is there to be told
+            return None
+        raise
     finally:
         is_over = True
         gone.cancel()

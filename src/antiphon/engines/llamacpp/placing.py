@@ -126,12 +126,15 @@ def try_out(runner: ModelRunner, name: str, batch: int) -> None:
     Vulkan, where its single tokens were right.
 
     Raises:
-        StartupError: so it is.
+        StartupError: so it is, or it cannot compute them at all.
     """
     for count in (1, batch):
         tokens = [token % runner.vocabulary.size for token in range(count)]
         sequence = Sequence.from_prompt(tokens, max_tokens=1, sampling=SamplingParams())
-        row = runner.decode([Chunk(sequence, 0, 0, tokens, True)])[0]
+        try:
+            row = runner.decode([Chunk(sequence, 0, 0, tokens, True)])[0]
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise StartupError(f"The GPU does not compute the model '{name}': {error}.") from error
         runner.remove(0)
         if any(map(isnan, runner.logits(row))):
             raise StartupError(
