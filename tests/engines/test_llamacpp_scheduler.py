@@ -217,8 +217,7 @@ def prompt(draw: random.Random, length: int) -> list[int]:
 
 
 def compute(scheduler: Scheduler, cells: Cells, step: Step) -> list[Progress]:
-    lost = scheduler.take_in(step, cells.apply(step.operations))
-    assert not lost
+    scheduler.take_in(step, cells.apply(step.operations))
     return scheduler.update(step, cells.run(step))
 
 
@@ -842,7 +841,7 @@ def test_a_retired_sequence_that_did_not_come_back_whole_is_forgotten() -> None:
     scheduler, cells = new_scheduler(), Cells(1024)
     keep(scheduler, cells, [7] * 100)
     (seq_id,) = scheduler.cache.by_last_use()
-    assert scheduler.take_in(Step(), Applied(broken={seq_id})) == set()
+    scheduler.take_in(Step(), Applied(broken={seq_id}))
 
     assert cached(scheduler, [7] * 100) == 0
     scheduler.cache.check()
@@ -928,6 +927,26 @@ def test_a_lost_block_is_computed_and_said_to_be() -> None:
 
     assert step.admitted == step.corrected == [again]
     assert again.cached == 0
+    compute(later, cells, step)
+    finish(later, cells)
+    assert later.counters.prompt_tokens_computed == 301
+    assert again.tokens[301:] == expected([*start, 7], 5, 1000)
+
+
+def test_a_block_that_does_not_come_back_is_computed_and_said_to_be() -> None:
+    start, _, later, cells = restarted(17)
+    cells.breaks = 1.0
+    again = sequence([*start, 7], 5)
+    later.submit(again)
+
+    step = later.schedule()
+    later.take_in(step, cells.apply(step.operations))
+    assert (step.chunks, step.admitted) == ([], [])
+    check(later, cells, slots=4)
+
+    cells.breaks = 0
+    step = later.schedule()
+    assert (step.admitted, again.cached) == ([again], 0)
     compute(later, cells, step)
     finish(later, cells)
     assert later.counters.prompt_tokens_computed == 301
@@ -1094,8 +1113,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         step = scheduler.schedule(time)
         dead |= {number for number, (job, _) in enumerate(jobs) if job in step.late}
-        lost = scheduler.take_in(step, cells.apply(step.operations))
-        dead |= {number for number, (job, _) in enumerate(jobs) if job in lost}
+        scheduler.take_in(step, cells.apply(step.operations))
         drawn = cells.run(step)
         if draw.random() < 0.01:
             cells.forget(step.chunks)

@@ -8,7 +8,7 @@ from antiphon.engines.llamacpp import turns
 from antiphon.engines.llamacpp.pace import TOKENS_MIN
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence, Status
-from antiphon.engines.llamacpp.step import Progress, Step
+from antiphon.engines.llamacpp.step import Applied, Progress, Step
 
 
 class Watched(Scheduler):
@@ -39,6 +39,12 @@ class Watched(Scheduler):
             found = self._next_in_turn(set())
             assert found is None or not self._fits(*found), "a slot and room, and nobody gets them"
         return step
+
+    def take_in(self, step: Step, applied: Applied) -> None:
+        super().take_in(step, applied)
+        again = {sequence for sequence in self.paused if sequence.cached is None}
+        assert all(sequence.num_generated == 0 for sequence in again)
+        self._once["admitted"] -= again
 
     def update(self, step: Step, drawn: SequenceOf[SequenceOf[int]]) -> list[Progress]:
         progress = super().update(step, drawn)

@@ -29,7 +29,8 @@ class Drawing:
         self._sampler: Any = None  # keeps its random state through a pause
 
     def begin(self, sequence: Sequence, runner: ModelRunner) -> None:
-        """The sequence is admitted."""
+        """The sequence is admitted; again, if it had to start over before it answered anything."""
+        self.close()
         given = sequence.sampling.seed
         self._seed = secrets.randbits(32) if given is None else given
         self._sampler = runner.new_sampler(chain(sequence.sampling, any_seed=self._seed))

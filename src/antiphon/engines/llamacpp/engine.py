@@ -307,10 +307,9 @@ class LlamaEngine:
         began = time.monotonic()
         applied = self._runner.apply(step.operations, self._tiers)
         self._pace.observe_blocks(applied.num_blocks, time.monotonic() - began)
-        lost = self._scheduler.take_in(step, applied)
+        self._scheduler.take_in(step, applied)
         if applied.broken:
-            log.error("llama.cpp did not take back what had been stored of a prompt")
-            self._end_failed(lost)
+            log.error("llama.cpp did not take back what had been stored of a prompt: computed anew")
         return step
 
     def _save_all(self) -> None:

@@ -184,18 +184,18 @@ class Scheduler:
         self.counters.timeouts += len(late)
         return late
 
-    def take_in(self, step: Step, applied: Applied) -> set[Sequence]:
-        """What came of a step's operations. Return those whose blocks could not be brought back:
-        they are forgotten, and no part of the step any more. Modifies the step."""
+    def take_in(self, step: Step, applied: Applied) -> None:
+        """What came of a step's operations. Those whose blocks could not be brought back start over
+        with what the cells hold, and are no part of the step any more. Modifies the step."""
         self.room.count_saved(applied.saved, applied.refused)
-        lost = {sequence for sequence in self.running if sequence.seq_id in applied.broken}
-        for seq_id in applied.broken - {sequence.seq_id for sequence in lost}:
-            self.room.drop(seq_id)  # of one that has been paused meanwhile
-        self.fail(lost)
-        step.chunks = [chunk for chunk in step.chunks if chunk.sequence not in lost]
-        step.admitted = [sequence for sequence in step.admitted if sequence not in lost]
-        step.corrected = [sequence for sequence in step.corrected if sequence not in lost]
-        return lost
+        broken = [sequence for sequence in self.running if sequence.seq_id in applied.broken]
+        for seq_id in applied.broken:  # some may be of those who have been paused meanwhile
+            self.room.drop(seq_id)
+        for sequence in broken:
+            self._start_over(sequence)
+        step.chunks = [chunk for chunk in step.chunks if chunk.sequence not in broken]
+        step.admitted = [sequence for sequence in step.admitted if sequence not in broken]
+        step.corrected = [sequence for sequence in step.corrected if sequence not in broken]
 
     def update(self, step: Step, drawn: SequenceOf[SequenceOf[int]]) -> list[Progress]:
         """Take in what a step computed; `drawn` has the tokens that come next for every chunk that
@@ -232,13 +232,15 @@ class Scheduler:
             if found is None or not self._fits(*found):
                 return
             sequence, match = found
+            if sequence.status == Status.WAITING:
+                rest = (other for other in self.waiting if other not in riding)
+                turns.count_overtaken(sequence, rest)
             self._start(sequence, match)
             if sequence.cached is None:
                 coming = sum(piece.length for piece in sequence.restoring)
                 sequence.cached = sequence.computed + coming
                 self.counters.prompt_tokens_cached += sequence.computed
                 step.admitted.append(sequence)
-                turns.count_overtaken(sequence, (s for s in self.waiting if s not in riding))
 
     def _next_in_turn(self, riding: set[Sequence]) -> tuple[Sequence, Match] | None:
         """Paused ones first. Those who ride are left out, and remembered."""
@@ -315,12 +317,29 @@ class Scheduler:
         assert sequence is not self.running[0], "the oldest one always goes on"
         self.room.retire(sequence)
         self.running.remove(sequence)
+        sequence.times_paused += 1
+        self._set_paused(sequence)
+        self.counters.pauses += 1
+
+    def _start_over(self, sequence: Sequence) -> None:
+        """Its cells are gone. If it has answered nothing yet, how much of it is cached is found out
+        and said again."""
+        sequence.seq_id = None
+        sequence.restoring.clear()
+        if sequence in self._orphans:
+            self._orphans.remove(sequence)
+            self._finish(sequence)
+            return
+        self.running.remove(sequence)
+        if sequence.times_paused == 0:
+            sequence.cached = None
+        self._set_paused(sequence)
+
+    def _set_paused(self, sequence: Sequence) -> None:
         sequence.status = Status.PAUSED
         sequence.computed = 0
-        sequence.times_paused += 1
         self.paused.append(sequence)
         self.paused.sort(key=lambda paused: paused.arrival)
-        self.counters.pauses += 1
 
     def _finish(self, sequence: Sequence) -> None:
         self.room.retire(sequence)
