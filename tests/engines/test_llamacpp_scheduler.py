@@ -217,7 +217,9 @@ def prompt(draw: random.Random, length: int) -> list[int]:
 
 
 def compute(scheduler: Scheduler, cells: Cells, step: Step) -> list[Progress]:
-    scheduler.take_in(step, cells.apply(step.operations))
+    applied = cells.apply(step.operations)
+    assert not applied.broken
+    scheduler.take_in(step, applied)
     return scheduler.update(step, cells.run(step))
 
 
@@ -842,6 +844,7 @@ def test_a_retired_sequence_that_did_not_come_back_whole_is_forgotten() -> None:
     keep(scheduler, cells, [7] * 100)
     (seq_id,) = scheduler.cache.by_last_use()
     scheduler.take_in(Step(), Applied(broken={seq_id}))
+    assert not scheduler.has_work  # nobody starts over
 
     assert cached(scheduler, [7] * 100) == 0
     scheduler.cache.check()

@@ -250,16 +250,26 @@ async def test_a_client_that_cannot_be_listened_to_has_left(
     assert not caplog.records
 
 
-async def test_what_goes_wrong_after_the_client_has_left_is_told_to_nobody() -> None:
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (OverloadedError("full"), []),
+        (KeyError("a fault"), ["a request failed after its client had left"]),
+    ],
+)
+async def test_what_goes_wrong_after_the_client_has_left_is_told_to_nobody(
+    error: Exception, logged: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     client = Client()
 
     async def work() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            raise OverloadedError("full")
+            raise error
 
     task = asyncio.create_task(race(client.receive, work()))
     await asyncio.sleep(0)
     client.leaves.set()
     await task
+    assert [record.message for record in caplog.records] == logged

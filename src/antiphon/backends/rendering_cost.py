@@ -34,8 +34,9 @@ class RenderingCost:
         """Its messages are known from now on, until many others are."""
         for texts in _messages(request):
             if sum(map(len, texts)) >= LONG_CHARS:
-                self._known[hash(texts)] = None
-                self._known.move_to_end(hash(texts))
+                key = hash(texts)
+                self._known[key] = None
+                self._known.move_to_end(key)
         while len(self._known) > MESSAGES_MAX:
             self._known.popitem(last=False)
 

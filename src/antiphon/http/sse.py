@@ -53,10 +53,12 @@ async def race[T](receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
         if has_left and task.cancelling() == 1:  # nobody else wants it cancelled
             return None
         raise
-    except Exception:
-        if has_left:  # nobody is there to be told
-            return None
-        raise
+    except Exception as error:
+        if not has_left:
+            raise
+        if not isinstance(error, APIError):  # nobody is there to be told, but it is a fault
+            log.error("a request failed after its client had left", exc_info=error)
+        return None
     finally:
         is_over = True
         gone.cancel()

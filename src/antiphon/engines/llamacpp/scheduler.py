@@ -327,8 +327,7 @@ class Scheduler:
         sequence.seq_id = None
         sequence.restoring.clear()
         if sequence in self._orphans:
-            self._orphans.remove(sequence)
-            self._finish(sequence)
+            self.fail([sequence])
             return
         self.running.remove(sequence)
         if sequence.times_paused == 0:
