@@ -65,6 +65,7 @@ async def converse(
     threads: list[list[int]],
     *,
     longest: int,
+    pause: bool = True,
 ) -> None:
     """Let conversations go on, fork, begin anew, in any order and with pauses; every answer is one
     that a computation from scratch agrees with. Modifies the threads."""
@@ -78,7 +79,7 @@ async def converse(
         answer = await run(engine, job(thread, draw.choice([5, 60])))
         assert reference.worst_gap(thread, answer.tokens) < TOLERANCE
         thread += answer.tokens
-        if draw.random() < 0.5:
+        if pause and draw.random() < 0.5:
             await idle(engine)
     assert engine.metrics()["failed_steps"] == 0
 

@@ -256,3 +256,32 @@ def test_a_brief_step_is_one_that_is_known_to_be() -> None:
     pace.observe([16], 0.001 + 16 * 0.0005)
     assert pace.is_brief(1)
     assert not pace.is_brief(16)
+
+
+def test_a_step_takes_tokens_together_only_if_that_is_known_to_be_enough() -> None:
+    pace = Pace(STEP_S)
+    known = [pace.takes_together(1)]
+    pace.observe_apart(64, 64 * 0.01)
+    known.append(pace.takes_together(1))
+    for _ in range(20):
+        pace.observe_apart(64, 64 * 0.002)
+    known.append(pace.takes_together(1))
+
+    assert known == [False, False, True]
+
+
+@pytest.mark.parametrize(("token_s", "tokens"), [(0.01, 64), (0.0015, 128), (0.0001, 512)])
+def test_the_second_context_computes_a_steps_worth_at_a_time(token_s: float, tokens: int) -> None:
+    pace = Pace(STEP_S)
+    assert pace.tokens_apart() == 64
+    pace.observe_apart(64, 64 * token_s)
+    pace.observe_apart(63, 100)  # a rest says little
+    assert pace.tokens_apart() == tokens
+
+
+def test_it_computes_as_long_as_a_step_has_left_and_half_of_one_at_least() -> None:
+    pace = Pace(0.2)
+    assert pace.rest_s(0.03, beside=True) == pytest.approx(0.17)
+    assert pace.rest_s(0.08, beside=True) == pytest.approx(0.2 - 0.03 - 0.3 * 0.05), "on average"
+    assert pace.rest_s(0.9, beside=True) == pytest.approx(0.1)
+    assert pace.rest_s(0.5, beside=False) == pytest.approx(0.5), "half of the time"

@@ -94,7 +94,7 @@ async def test_a_conversation_survives_a_process_that_is_killed(
     prompt = text(before, "A long beginning. " * 30)
     await run(before, job(prompt, 10))
     await idle(before)
-    await until(lambda: not before._files or not before._files._waiting)
+    await until(lambda: not before._loaded.files or not before._loaded.files._waiting)
 
     after = load(tiny_model, tmp_path)
     assert (await run(after, job([*prompt, 7], 1))).cached == len(prompt)

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from antiphon.engines.base import FinishReason, SamplingParams
+from antiphon.engines.llamacpp import beside as beside_module
 from antiphon.engines.llamacpp import blocks, room, turns
 from antiphon.engines.llamacpp import scheduler as module
+from antiphon.engines.llamacpp.beside import Beside
 from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX, Block, Key, block_behind
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
@@ -24,6 +26,7 @@ from antiphon.engines.llamacpp.step import (
     Chunk,
     Copy,
     Operation,
+    Part,
     Progress,
     Remove,
     Restore,
@@ -119,15 +122,27 @@ class Cells:
         """Compute what a step says and return the tokens that come next."""
         drawn = []
         for chunk in step.chunks:
-            cells = self.held.setdefault(chunk.seq_id, [])
-            assert len(cells) == chunk.start
-            for token in chunk.tokens:
-                cells.append((self._next, token))
-                self._next += 1
+            if chunk.parts:
+                assert [token for part in chunk.parts for token in read(part)] == chunk.tokens
+            self.append(chunk.seq_id, chunk.start, chunk.tokens)
             if chunk.draws:
-                drawn.append(self._next_tokens([token for _, token in cells]))
-        assert self.used <= self.size
+                drawn.append(self._next_tokens([token for _, token in self.held[chunk.seq_id]]))
         return drawn
+
+    def append(self, seq_id: int, start: int, tokens: SequenceOf[int]) -> None:
+        cells = self.held.setdefault(seq_id, [])
+        assert len(cells) == start
+        for token in tokens:
+            cells.append((self._next, token))
+            self._next += 1
+        assert self.used <= self.size
+
+    def parts(self, seq_id: int, start: int, end: int, size: int) -> list[Part]:
+        """What the cells of a sequence hold."""
+        tokens = [token for _, token in self.held[seq_id][start:end]]
+        assert len(tokens) == end - start
+        runs = [tokens[first : first + size] for first in range(0, len(tokens), size)]
+        return [Part(len(run), array("i", run).tobytes()) for run in runs]
 
     def _apply(self, operation: Operation, applied: Applied) -> None:
         match operation:
@@ -181,6 +196,59 @@ class Cells:
             del self.held[chunk.seq_id][chunk.start :]
 
 
+def read(part: Part) -> list[int]:
+    tokens = list(array("i", part.data))
+    assert len(tokens) == part.length
+    return tokens
+
+
+class Second:
+    """The second context: what it is given comes back after a while."""
+
+    def __init__(self, scheduler: Scheduler, cells: Cells, part_tokens: int, draw: random.Random):
+        assert scheduler.beside is not None
+        self.cells = Cells(scheduler.beside.cells)
+        self.computed = 0
+        self._first = cells
+        self._part_tokens = part_tokens
+        self._draw = draw
+        self._parts: list[list[Part]] | None = None
+
+    def begin(self, scheduler: Scheduler) -> None:
+        """As the engine does, once a step's operations are done."""
+        prefill = scheduler.prefill()
+        if prefill is None:
+            return
+        assert self._parts is None, "one at a time"
+        assert prefill.operations or prefill.transfers or prefill.chunks
+        self.cells.apply(prefill.operations)
+        for copy in prefill.transfers:
+            assert 0 < copy.end - copy.start <= self._part_tokens
+            (part,) = self._first.parts(copy.source, copy.start, copy.end, self._part_tokens)
+            self.cells.append(copy.target, copy.start, read(part))
+        for chunk in prefill.chunks:
+            assert not chunk.draws
+            self.cells.append(chunk.seq_id, chunk.start, chunk.tokens)
+            self.computed += len(chunk.tokens)
+        self._parts = [
+            self.cells.parts(c.seq_id, c.start, c.start + len(c.tokens), self._part_tokens)
+            for c in prefill.chunks
+        ]
+
+    def deliver(self, scheduler: Scheduler) -> None:
+        if self._parts is not None and self._draw.random() < 0.4:
+            scheduler.prefilled(self._parts)
+            self._parts = None
+            self.check(scheduler)
+
+    def check(self, scheduler: Scheduler) -> None:
+        assert scheduler.beside is not None
+        scheduler.beside.room.cache.check()
+        assert scheduler.beside.room.cache.cells == count_cells(
+            self.cells, scheduler.beside.room._operations
+        )
+
+
 def new_scheduler(
     cells: int = 1024,
     *,
@@ -192,6 +260,7 @@ def new_scheduler(
     pace: Pace | None = None,
     tiers: Tiers | None = None,
     idle_cells: int | None = None,
+    beside: Beside | None = None,
 ) -> Watched:
     return Watched(
         cells=cells,
@@ -203,6 +272,7 @@ def new_scheduler(
         pace=pace,
         tiers=tiers,
         idle_cells=idle_cells,
+        beside=beside,
     )
 
 
@@ -216,19 +286,27 @@ def prompt(draw: random.Random, length: int) -> list[int]:
     return [draw.randrange(1, VOCABULARY) for _ in range(length)]
 
 
-def compute(scheduler: Scheduler, cells: Cells, step: Step) -> list[Progress]:
+def compute(
+    scheduler: Scheduler, cells: Cells, step: Step, second: Second | None = None
+) -> list[Progress]:
     applied = cells.apply(step.operations)
     assert not applied.broken
     scheduler.take_in(step, applied)
+    if second is not None:
+        second.begin(scheduler)
     return scheduler.update(step, cells.run(step))
 
 
-def finish(scheduler: Scheduler, cells: Cells, steps_max: int = 10_000) -> int:
+def finish(
+    scheduler: Scheduler, cells: Cells, steps_max: int = 10_000, second: Second | None = None
+) -> int:
     for steps in range(steps_max):
         if not scheduler.has_work:
             return steps
+        if second is not None:
+            second.deliver(scheduler)
         step = scheduler.schedule()
-        compute(scheduler, cells, step)
+        compute(scheduler, cells, step, second)
         check(scheduler, cells, slots=1000)
     raise AssertionError("never ends")
 
@@ -1066,6 +1144,99 @@ def test_what_runs_goes_before_what_is_pinned() -> None:
     assert len(scheduler.pins) == 0
 
 
+def with_second(
+    decoding: int, *, cells: int = 2000, prompts: SequenceOf[Sequence] = ()
+) -> tuple[Scheduler, Cells, Second]:
+    """Some decode, then these prompts come."""
+    draw = random.Random(1)
+    scheduler = new_scheduler(
+        4000, context=4000, end=-1, beside=Beside(cells=cells, sequence_ids=6, part_tokens=64)
+    )
+    first = Cells(4000)
+    second = Second(scheduler, first, 64, draw)
+    for _ in range(decoding):
+        scheduler.submit(sequence(prompt(draw, 5), 400))
+        compute(scheduler, first, scheduler.schedule(), second)
+    for one in prompts:
+        scheduler.submit(one)
+    return scheduler, first, second
+
+
+def test_a_prompt_is_computed_beside_those_who_decode() -> None:
+    long = sequence(start := prompt(random.Random(2), 500), 20)
+    scheduler, cells, second = with_second(1, prompts=[long])
+    while long.num_generated == 0:
+        second.deliver(scheduler)
+        step = scheduler.schedule()
+        compute(scheduler, cells, step, second)
+        here = [chunk for chunk in step.chunks if not chunk.parts]
+        assert all(len(chunk.tokens) == 1 for chunk in here), "everyone's next token"
+
+    assert second.computed == 499
+    assert scheduler.counters.prompt_tokens_computed == 5 + 500
+    finish(scheduler, cells, second=second)
+    assert long.tokens[500:] == expected(start, 20, 4000, end=-1)
+
+
+def test_a_prompt_that_was_begun_alone_goes_on_beside_who_comes() -> None:
+    long = sequence(start := prompt(random.Random(3), 1500), 20)
+    scheduler, cells, second = with_second(0, prompts=[long])
+    compute(scheduler, cells, scheduler.schedule(), second)
+    assert long.computed == PREFILL_TOKENS_ALONE
+    assert second.computed == 0
+    scheduler.submit(sequence(prompt(random.Random(4), 5), 400))
+    finish(scheduler, cells, second=second)
+
+    assert second.computed > 400
+    assert scheduler.counters.prompt_tokens_computed == 1505
+    assert long.tokens[1500:] == expected(start, 20, 4000, end=-1)
+
+
+@pytest.mark.parametrize(("known", "new", "beside"), [(1000, 100, True), (1000, 20, False)])
+def test_little_is_computed_where_all_that_is_known_would_have_to_be_copied(
+    known: int, new: int, beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside_module, "PROMPT_TOKENS_MIN", 10)
+    draw = random.Random(5)
+    start = prompt(draw, known)
+    scheduler, cells, second = with_second(0)
+    keep(scheduler, cells, start)
+    scheduler.submit(sequence(prompt(draw, 5), 400))
+    compute(scheduler, cells, scheduler.schedule(), second)
+    scheduler.submit(sequence([*start, *prompt(draw, new)], 1))
+    finish(scheduler, cells, second=second)
+
+    assert second.computed == (new - 1 if beside else 0)
+
+
+def test_a_prompt_that_has_no_room_in_the_second_context_is_computed_in_the_first() -> None:
+    draw = random.Random(6)
+    prompts = [prompt(draw, length) for length in (700, 600, 300)]
+    jobs = [sequence(start, 3) for start in prompts]
+    scheduler, cells, second = with_second(1, cells=1000, prompts=jobs)
+    step = scheduler.schedule()
+    assert [job.beside for job in jobs] == [True, False, True]
+    compute(scheduler, cells, step, second)
+    finish(scheduler, cells, second=second)
+
+    for start, job in zip(prompts, jobs, strict=True):
+        assert job.tokens[len(start) :] == expected(start, 3, 4000, end=-1)
+
+
+def test_the_oldest_prompt_gets_half_of_the_second_context() -> None:
+    draw = random.Random(7)
+    jobs = [sequence(prompt(draw, length), 3) for length in (400, 390, 380)]
+    scheduler, cells, _ = with_second(1, prompts=jobs)
+    step = scheduler.schedule()
+    scheduler.take_in(step, cells.apply(step.operations))
+    prefill = scheduler.prefill()
+
+    assert prefill is not None
+    assert [(len(c.tokens), c.start) for c in prefill.chunks] == [(32, 0), (32, 0)]
+    assert prefill.chunks[0].tokens == jobs[0].tokens[:32]
+    assert prefill.chunks[1].tokens == jobs[2].tokens[:32], "then the shortest"
+
+
 @pytest.mark.parametrize("seed", [*range(SEEDS), secrets.randbits(32)])
 def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrivals, departures, failures and too few cells, at random; every step is checked."""
@@ -1083,13 +1254,22 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pace = Pace(step_s=draw.choice([0.01, 10])) if draw.random() < 0.5 else None
     tiers = random_tiers(draw, whole=not cuttable) if draw.random() < 0.6 else None
     monkeypatch.setattr(room, "AHEAD_SHARE", draw.choice([0, 0.15, 0.5]))
+    monkeypatch.setattr(beside_module, "PROMPT_TOKENS_MIN", draw.choice([1, 64]))
+    monkeypatch.setattr(beside_module, "COPIED_TOKENS_MAX", draw.choice([1, 32]))
+    part_tokens = draw.choice([4, 64])
+    beside = None
+    if cuttable and draw.random() < 0.5:
+        beside = Beside(
+            cells=draw.choice([size // 4, size]), sequence_ids=slots + 2, part_tokens=part_tokens
+        )
     scheduler = new_scheduler(
         size, slots=slots, ids=slots + draw.randint(1, 8), context=context, cuttable=cuttable,
-        pace=pace, tiers=tiers, idle_cells=draw.choice([0, size // 4, size]),
+        pace=pace, tiers=tiers, idle_cells=draw.choice([0, size // 4, size]), beside=beside,
     )  # fmt: skip
     cells = Cells(
         size, forced_max=draw.choice([0, 0, 1, 5, 40]), tiers=tiers, breaks=draw.choice([0, 0.05])
     )
+    second = None if beside is None else Second(scheduler, cells, part_tokens, draw)
     beginnings = [prompt(draw, draw.randint(1, context // 2)) for _ in range(3)]
     jobs: list[tuple[Sequence, list[int]]] = []
     dead: set[int] = set()  # cancelled, failed or late
@@ -1112,11 +1292,21 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             if jobs[number][0].status != Status.FINISHED:
                 dead.add(number)
             scheduler.cancel(jobs[number][0])
+        if second is not None and draw.random() < 0.001:
+            scheduler.without_beside()
+            second = None
         if not (scheduler.has_work or scheduler.has_chores):
             continue
+        if second is not None:
+            second.deliver(scheduler)
         step = scheduler.schedule(time)
         dead |= {number for number, (job, _) in enumerate(jobs) if job in step.late}
-        scheduler.take_in(step, cells.apply(step.operations))
+        applied = cells.apply(step.operations)
+        if draw.random() < cells.breaks:  # what the second context has computed is not taken
+            applied.broken |= {chunk.seq_id for chunk in step.chunks if chunk.parts}
+        scheduler.take_in(step, applied)
+        if second is not None:
+            second.begin(scheduler)
         drawn = cells.run(step)
         if draw.random() < 0.01:
             cells.forget(step.chunks)
@@ -1134,7 +1324,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         check(scheduler, cells, slots)
 
     cells.breaks = 0
-    finish(scheduler, cells, steps_max=60_000)
+    finish(scheduler, cells, steps_max=60_000, second=second)
     for number, (job, start) in enumerate(jobs):
         answer = expected(start, job.max_tokens, context)
         assert job.status == Status.FINISHED
@@ -1167,11 +1357,16 @@ def check(scheduler: Scheduler, cells: Cells, slots: int) -> None:
         assert [t for _, t in cells.held.get(job.seq_id, [])] == job.tokens[: job.computed]
     for job in [*scheduler.paused, *scheduler.waiting]:
         assert job.seq_id is None
+    assert scheduler.pins.cells <= scheduler.cells * PINNED_SHARE
+    assert scheduler.cache.cells == count_cells(cells, scheduler.room._operations)
+
+
+def count_cells(cells: Cells, operations: SequenceOf[Operation]) -> int:
+    """That are held, once these are done as well."""
     held = {i: c for i, c in cells.held.items() if c}
-    for operation in scheduler.room._operations:  # those of the next step
+    for operation in operations:  # those of the next step
         if isinstance(operation, Copy):
             held[operation.target] = held[operation.source][: operation.length]
         elif isinstance(operation, Remove):
             held.pop(operation.seq_id, None)
-    assert scheduler.pins.cells <= scheduler.cells * PINNED_SHARE
-    assert scheduler.cache.cells == len({cell for c in held.values() for cell, _ in c})
+    return len({cell for c in held.values() for cell, _ in c})

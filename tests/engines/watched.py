@@ -62,7 +62,7 @@ class Watched(Scheduler):
     def _check_prompts(self, given: dict[Sequence, int]) -> None:
         """Prompts go on beside whatever decodes, and the oldest has its share. Those that stop for
         a snapshot make small steps."""
-        prompts = [s for s in self.running if not turns.decodes(s) and not s.restoring]
+        prompts = [s for s in self.running if turns.is_prompt(s)]
         if any(self.room.next_snapshot(sequence) is not None for sequence in prompts):
             assert any(sequence in given for sequence in prompts)
             return

@@ -19,8 +19,9 @@ def rows(
     scratch: int,
     step_s: float,
     waiting_max: int,
+    beside: int,
 ) -> dict[str, str]:
-    """`scratch`: bytes of a batch, beside its mask."""
+    """`scratch`: bytes of a batch, beside its mask. `beside`: cells of the second context."""
 
     def cells(count: int) -> str:
         return f"{count:,} tokens, {_size(count * file.bytes_per_cell)}"
@@ -36,6 +37,9 @@ def rows(
         "batch": f"{batch:,} tokens together, {_size(computing)} to compute them",
         "step": f"{step_s * 1000:.0f} ms' worth of a prompt, {PREFILL_TOKENS_BESIDE} tokens at most"
         f" beside answers; else {ALONE_TOKENS_MIN} to {alone:,}",
+        "beside answers": f"prompts of {cells(beside)} at most, in a context of their own"
+        if beside
+        else "prompts are computed in the same steps",
         "waiting": f"{waiting_max:,} requests, {waiting:,} tokens, "
         f"{_size(waiting * PROMPT_TOKEN_BYTES)} at most",
     }

@@ -13,25 +13,25 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import nullcontext
 from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from antiphon.engines.base import EngineInfo, FinishReason, Generation, TokenChunk
-from antiphon.engines.llamacpp import loading, memory
-from antiphon.engines.llamacpp.disk import BlockFiles
+from antiphon.engines.base import FinishReason, Generation, TokenChunk
+from antiphon.engines.llamacpp import loading, memory, storing
 from antiphon.engines.llamacpp.drawing import Drawing
 from antiphon.engines.llamacpp.figures import figures
 from antiphon.engines.llamacpp.inbox import Cancel, Close, Submit, Wake
-from antiphon.engines.llamacpp.model_runner import BATCH_TOKENS, ModelRunner
+from antiphon.engines.llamacpp.loading import Loaded
+from antiphon.engines.llamacpp.model_runner import BATCH_TOKENS
 from antiphon.engines.llamacpp.outbox import Failure, Outbox, Outlet
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.pins import Deadline
+from antiphon.engines.llamacpp.prefiller import Prefilled, Prefiller
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Progress, Step
-from antiphon.engines.llamacpp.tiers import Tiers
-from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
 from antiphon.errors import (
     engine_step_failed,
     overloaded,
@@ -40,8 +40,6 @@ from antiphon.errors import (
     timed_out,
 )
 
-SAVING_S = 5.0  # for what has not left the cells yet, when the engine closes and has a disk
-POLL_S = 0.02
 STEP_S = 0.2  # how long a step should take at most
 STUCK_S = 120  # after so long a step is taken to be one that never ends
 WAITING_MAX = 1024  # jobs beside those in slots; more are refused as overloaded
@@ -52,26 +50,13 @@ log = logging.getLogger("antiphon.engine")
 class LlamaEngine:
     """Implements `base.Engine`. Make one with `LlamaEngine.load`."""
 
-    def __init__(
-        self,
-        runner: ModelRunner,
-        tokenizer: LlamaTokenizer,
-        info: EngineInfo,
-        *,
-        cells: int,
-        sequence_ids: int,
-        waiting_max: int = WAITING_MAX,
-        step_s: float = STEP_S,
-        tiers: Tiers | None = None,
-        files: BlockFiles | None = None,
-        idle_cells: int | None = None,
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.info = info
-        self._runner = runner
-        self._cells, self._sequence_ids = cells, sequence_ids
-        self._jobs_max = info.slots + waiting_max
-        self._inbox: SimpleQueue[Submit | Cancel | Wake | Close] = SimpleQueue()
+    def __init__(self, loaded: Loaded, *, waiting_max: int, step_s: float) -> None:
+        self.tokenizer = loaded.tokenizer
+        self.info = loaded.info
+        self._loaded = loaded
+        self._runner = loaded.runner
+        self._jobs_max = loaded.info.slots + waiting_max
+        self._inbox: SimpleQueue[Submit | Cancel | Wake | Prefilled | Close] = SimpleQueue()
         self._submitting = threading.Lock()  # nothing enters the inbox behind Close
         self._closed = False
         self._num_jobs = 0
@@ -79,11 +64,12 @@ class LlamaEngine:
         self._jobs: dict[Sequence, Drawing] = {}
         self._outbox = Outbox()
         self._pace = Pace(step_s)
-        self._tiers = Tiers(block_tokens=1, ram_bytes_max=0) if tiers is None else tiers
-        self._files = files
-        if files is not None:
-            files.on_drained = lambda: self._inbox.put(Wake())
-        self._idle_cells = idle_cells
+        self._tiers = loaded.tiers
+        if loaded.files is not None:
+            loaded.files.on_drained = lambda: self._inbox.put(Wake())
+        self._prefiller: Prefiller | None = None
+        if loaded.second is not None:
+            self._prefiller = Prefiller(loaded.second, self._tiers.block_tokens, self._inbox.put)
         self._num_steps = self._num_failures = 0
         self._freed = memory.Freed()
         self._is_quiet = False  # nothing has happened outside for a while
@@ -138,18 +124,7 @@ class LlamaEngine:
             disk_folder=disk_folder,
             disk_bytes=disk_bytes,
         )
-        return cls(
-            loaded.runner,
-            loaded.tokenizer,
-            loaded.info,
-            cells=loaded.cells,
-            sequence_ids=loaded.sequence_ids,
-            waiting_max=waiting_max,
-            step_s=step_s,
-            tiers=loaded.tiers,
-            files=loaded.files,
-            idle_cells=loaded.idle_cells,
-        )
+        return cls(loaded, waiting_max=waiting_max, step_s=step_s)
 
     def metrics(self) -> Mapping[str, int]:
         """As of the last step."""
@@ -235,9 +210,11 @@ class LlamaEngine:
             for job in self._jobs.values():
                 self._end(job, Failure(shutting_down()))
             self._flush()
-            if self._files is not None:
-                self._save_all()
-                self._files.close()
+            if self._prefiller is not None:
+                self._prefiller.close()
+            if self._loaded.files is not None:
+                storing.save_all(self._scheduler, self._runner, self._tiers)
+                self._loaded.files.close()
             self._runner.close()
 
     def _drain(self) -> bool:
@@ -247,14 +224,20 @@ class LlamaEngine:
         timeout = self._pace.quiet_s() if self._scheduler.has_chores else None
         if wait and timeout is None:
             self._freed.give_back(self._tiers.freed_bytes)
+        lends = not wait and self._prefiller is not None and self._prefiller.is_busy
         self._is_quiet = not self._scheduler.has_work
         while True:
+            if lends and self._prefiller is not None:
+                wait, timeout = self._prefiller.lent()
             try:
                 message = self._inbox.get(block=wait, timeout=timeout)
             except Empty:
                 return True
             wait = self._is_quiet = False
             match message:
+                case Prefilled():
+                    lends = False
+                    self._take_in_prefilled(message)
                 case Submit():
                     self._take_in(message)
                 case Cancel(sequence):
@@ -275,20 +258,43 @@ class LlamaEngine:
         else:
             self._jobs[submit.sequence] = Drawing(submit.outlet, submit.constraint)
 
+    def _take_in_prefilled(self, prefilled: Prefilled) -> None:
+        if self._prefiller is None or not self._prefiller.is_busy:
+            return  # stopped meanwhile
+        self._prefiller.is_busy = False
+        if prefilled.error is None:
+            self._pace.observe_apart(prefilled.tokens, prefilled.seconds)
+            self._scheduler.prefilled(prefilled.parts)
+        else:
+            self._leave_second_context(prefilled.error)
+
+    def _leave_second_context(self, why: object) -> None:
+        log.error("prompts are computed among the answers from now on: %r", why)
+        self._scheduler.without_beside()
+        if self._prefiller is not None:
+            self._prefiller.close()
+            self._prefiller = None
+
     def _step(self) -> None:
         computing = None
         self._num_steps += 1
+        began = time.monotonic()
         try:
-            step = self._prepare()
-            computing = step
-            self._admit(step)
-            drawn = self._compute(step)
+            with nullcontext() if self._prefiller is None else self._prefiller.held():
+                step = self._prepare()
+                computing = step
+                self._admit(step)
+                drawn = self._compute(step)
             computing = None
             for progress in self._scheduler.update(step, drawn):
                 self._hand_out(progress)
             if not self._scheduler.has_work:
                 self._flush()  # what is recounted then, nobody waits for
                 self._scheduler.cache.check()
+            if self._prefiller is not None and self._prefiller.is_busy:
+                draws = any(chunk.draws for chunk in step.chunks)
+                rest_s = self._pace.rest_s(time.monotonic() - began, beside=draws)
+                self._prefiller.lend(rest_s if step.chunks or step.operations else None)
         except Exception as error:
             if isinstance(error, InterruptedError) and self._closed:
                 if computing is not None and not self._runner.cuttable:  # their states are gone
@@ -307,26 +313,16 @@ class LlamaEngine:
         began = time.monotonic()
         applied = self._runner.apply(step.operations, self._tiers)
         self._pace.observe_blocks(applied.num_blocks, time.monotonic() - began)
-        self._scheduler.take_in(step, applied)
         if applied.broken:
             log.error("llama.cpp did not take back what had been stored of a prompt: computed anew")
+        misplaced = {c.seq_id for c in step.chunks if not self._runner.place(c)}
+        applied.broken |= misplaced
+        self._scheduler.take_in(step, applied)
+        if misplaced:
+            self._leave_second_context("llama.cpp did not take what had been computed beside them")
+        if self._prefiller is not None and not self._prefiller.is_busy:
+            self._prefiller.begin(self._scheduler.prefill(), self._runner)
         return step
-
-    def _save_all(self) -> None:
-        """What is still in the cells goes to the disk, as far as there is time for it."""
-        until = time.monotonic() + SAVING_S
-        try:
-            self._scheduler.stop()
-            while time.monotonic() < until and self._scheduler.has_to_save:
-                step = self._scheduler.last_step()
-                self._scheduler.take_in(step, self._runner.apply(step.operations, self._tiers))
-                if not step.operations:
-                    time.sleep(POLL_S)
-            while time.monotonic() < until and self._tiers.num_unwritten:
-                self._tiers.write_waiting()
-                time.sleep(POLL_S)
-        except Exception as error:
-            log.error("what was computed last is not on disk: %r", error)
 
     def _admit(self, step: Step) -> None:
         """Tell those who were admitted how much of their prompt is cached, before the prefill."""
@@ -342,12 +338,13 @@ class LlamaEngine:
 
     def _compute(self, step: Step) -> list[list[int]]:
         """The tokens that come next, for every chunk that draws."""
-        if not step.chunks:
+        chunks = [chunk for chunk in step.chunks if not chunk.parts]
+        if not chunks:
             return []
         began = time.monotonic()
-        rows = self._runner.decode(step.chunks)
-        self._pace.observe([len(chunk.tokens) for chunk in step.chunks], time.monotonic() - began)
-        drawing = [chunk.sequence for chunk in step.chunks if chunk.draws]
+        rows = self._runner.decode(chunks)
+        self._pace.observe([len(chunk.tokens) for chunk in chunks], time.monotonic() - began)
+        drawing = [chunk.sequence for chunk in chunks if chunk.draws]
         ends = self.info.end_of_generation
         return [
             self._jobs[sequence].draw(sequence, row, self._runner, ends)
@@ -394,17 +391,19 @@ class LlamaEngine:
                 self._end(job, Failure(engine_step_failed()))
 
     def _new_scheduler(self) -> Scheduler:
+        second = None if self._prefiller is None else self._prefiller.new_plan()
         return Scheduler(
-            cells=self._cells,
-            sequence_ids=self._sequence_ids,
+            cells=self._loaded.cells,
+            sequence_ids=self._runner.sequence_ids,
             slots=self.info.slots,
             context_len=self.info.context_len,
             end_of_generation=self.info.end_of_generation,
             cuttable=self._runner.cuttable,
             pace=self._pace,
             tiers=self._tiers,
-            idle_cells=self._idle_cells,
+            idle_cells=self._loaded.idle_cells,
             batch=self._runner.batch,
+            beside=second,
         )
 
     def _flush(self) -> None:

@@ -9,7 +9,7 @@ from antiphon.engines.base import EngineInfo
 from antiphon.engines.llamacpp import budgets, gguf, model_runner, storing
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.model_runner import ModelRunner
-from antiphon.engines.llamacpp.placing import ALL_LAYERS, Placing
+from antiphon.engines.llamacpp.placing import ALL_LAYERS, Placing, second_context
 from antiphon.engines.llamacpp.sampler import model_defaults
 from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
@@ -26,10 +26,10 @@ log = logging.getLogger("antiphon.engine")
 @dataclass(frozen=True, slots=True)
 class Loaded:
     runner: ModelRunner
+    second: ModelRunner | None  # for prompts that are computed beside answers
     tokenizer: LlamaTokenizer
     info: EngineInfo
     cells: int
-    sequence_ids: int
     tiers: Tiers  # for prompts that have left the cells
     files: BlockFiles | None  # where these are on disk
     idle_cells: int
@@ -69,6 +69,7 @@ def load(
         threads_small=threads_small,
     ).open()
     _check_slots(slots, runner.sequence_ids_max)
+    second = second_context(file, runner, cells=plan.cells, slots=slots, threads=threads)
     files = storing.block_files(file, runner, disk_folder, plan.cells)
     tiers = storing.tiers(file, runner, ram_bytes, files, disk_bytes)
     idle_cells = storing.idle_cells(file, plan.cells)
@@ -84,14 +85,14 @@ def load(
             scratch=scratch,
             step_s=step_s,
             waiting_max=waiting_max,
+            beside=0 if second is None else second.cells,
         ),
         **storing.rows(tiers, idle_cells, file.bytes_per_cell),
         **_details(file, runner, threads, threads_small),
     }
     log.info("context: %s", plan.reason)
     info = _info(file, runner, tokenizer, plan.context_len, slots, details)
-    ids = runner.sequence_ids
-    return Loaded(runner, tokenizer, info, plan.cells, ids, tiers, files, idle_cells)
+    return Loaded(runner, second, tokenizer, info, plan.cells, tiers, files, idle_cells)
 
 
 def _check_slots(slots: int, sequence_ids: int) -> None:

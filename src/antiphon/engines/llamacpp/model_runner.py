@@ -18,7 +18,8 @@ what the binding does not guard. Learned by trying, llama.cpp b11669:
 
 import atexit
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ class ModelRunner:
         params = binding().LlamaContextParams()
         params.n_ctx = cells
         assert sequence_ids <= self.sequence_ids_max
-        self.sequence_ids = sequence_ids
+        self.sequence_ids, self.cells = sequence_ids, cells
         self._scratch = sequence_ids  # to save and restore through
         self._twin_offset = sequence_ids + 1 if self.window else 0  # how far each is from its own
         params.n_seq_max = self._scratch + self._twin_offset + 1
@@ -178,6 +179,31 @@ class ModelRunner:
         self._lengths = [0] * sequence_ids
         self._threads, self._threads_small = threads, threads_small or threads
         self._threads_now = threads
+
+    def with_context_of_its_own(
+        self, *, cells: int, sequence_ids: int, threads: int, batch: int
+    ) -> "ModelRunner":
+        """Another one on the same weights, for a thread of its own.
+
+        Raises:
+            StartupError: see `open`.
+        """
+        other = copy(self)
+        other.open(cells=cells, sequence_ids=sequence_ids, threads=threads, batch=batch)
+        return other
+
+    def ask_before_each_operation(self, is_interrupted: Callable[[], bool]) -> None:
+        """Of every graph that is computed on a CPU. Replaces `cancel`."""
+        self._context.set_abort_callback(is_interrupted)
+
+    def place(self, chunk: Chunk) -> bool:
+        """Put the parts of a chunk where they belong; False if llama.cpp does not take them."""
+        start = chunk.start
+        for length, data in chunk.parts:
+            if not self.restore(chunk.seq_id, start, start + length, data):
+                return False
+            start += length
+        return True
 
     def apply(self, operations: Iterable[Operation], tiers: Tiers) -> Applied:
         """Copy and remove sequences in the cache, save and restore blocks. Blocks that llama.cpp

@@ -26,6 +26,7 @@ LATEST_SHARE = 0.3  # of the last step in the average
 FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
 BLOCKS_MAX = 32  # of a step
 QUIET_FIRST_S, QUIET_MAX_S = 0.005, 0.05  # while nothing is known of blocks; at most
+APART_TOKENS_MAX = 8 * TOGETHER  # of one batch in the second context
 SAVING_SHARE = 0.1  # of the time of those who decode, for saving beside them
 
 
@@ -39,6 +40,7 @@ class Pace:
         self._token_s: float | None = None  # of less than are taken together
         self._together_s: float | None = None  # a token, of those
         self._dearest_s = 0.0  # a token of less, since so many were taken together
+        self._beside_s: float | None = None  # a step, while the second context computes
         self._block_s: float | None = None
         self._saving_s = 0.0  # that may be taken from those who decode
         self._spent_s = 0.0  # on blocks, in this step
@@ -49,19 +51,40 @@ class Pace:
         step_s, least, first = self._step_s, TOKENS_MIN, FIRST_TOKENS
         if not beside:
             step_s, least, first = ALONE_STEPS * step_s, ALONE_TOKENS_MIN, ALONE_TOKENS_MIN
-        fixed_s = self._spent_s + (self._fixed_s or 0)
-        for_tokens = max(step_s - fixed_s, PROMPT_SHARE * step_s)
+        for_tokens = self._for_tokens_s(step_s)
         tokens = few = first if self._token_s is None else int(for_tokens / self._token_s)
         together = TOGETHER - beside % TOGETHER
-        if self._together_s is None:
-            is_enough, many = few >= TRIED_AT, few
-        else:
-            is_enough = together * self._together_s <= LONGER * for_tokens
-            many = int(for_tokens / self._together_s)
+        is_enough = self._is_enough(together, few, for_tokens)
+        many = few if self._together_s is None else int(for_tokens / self._together_s)
         if is_enough and most >= together:
             whole = (many + beside) // TOGETHER * TOGETHER - beside
             tokens = max(together, whole if 2 * whole >= many else many)
         return min(most, max(least, tokens))
+
+    def takes_together(self, beside: int) -> bool:
+        """Whether a step beside so many who wait for a token is known to be enough for as many of a
+        prompt as are taken together."""
+        for_tokens = self._for_tokens_s(self._step_s)
+        is_known = self._together_s is not None
+        return is_known and self._is_enough(TOGETHER - beside % TOGETHER, 0, for_tokens)
+
+    def tokens_apart(self) -> int:
+        """Prompt tokens for the second context: a step's worth, though it stands still for others
+        in the middle of them."""
+        if self._together_s is None:
+            return TOGETHER
+        many = int(self._step_s / self._together_s) // TOGETHER * TOGETHER
+        return min(max(many, TOGETHER), APART_TOKENS_MAX)
+
+    def rest_s(self, spent_s: float, *, beside: bool) -> float:
+        """How long the second context computes until the next step, in seconds: what one has left
+        that takes as long as the last ones did, of which the latest took `spent_s`, and no less
+        than is due to prompts. `beside` those who wait for a token, that is a part of a step; else
+        as long as this one took. Modifies what the last ones took."""
+        if not beside:
+            return max(self._step_s - spent_s, spent_s)
+        self._beside_s = _average(self._beside_s, spent_s)
+        return max(self._step_s - self._beside_s, PROMPT_SHARE * self._step_s)
 
     def tokens_in(self, seconds: float) -> int:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""
@@ -118,15 +141,34 @@ class Pace:
                 if self._token_s < SHORTER_SHARE * self._dearest_s:
                     self._together_s = None  # to be tried again
             else:
-                self._dearest_s = 0.0
-                self._together_s = _average(self._together_s, token_s)
-                if self._token_s is not None:
-                    self._token_s = max(self._token_s, self._together_s)
+                self._observe_together(token_s)
+
+    def observe_apart(self, tokens: int, seconds: float) -> None:
+        """The second context has computed so many."""
+        if tokens >= TOGETHER and seconds > 0:
+            self._observe_together(seconds / tokens)
 
     def observe_blocks(self, blocks: int, seconds: float) -> None:
         """So many were saved or brought back in `seconds`."""
         if blocks and seconds > 0:
             self._block_s = _average(self._block_s, seconds / blocks)
+
+    def _observe_together(self, token_s: float) -> None:
+        self._dearest_s = 0.0
+        self._together_s = _average(self._together_s, token_s)
+        if self._token_s is not None:
+            self._token_s = max(self._token_s, self._together_s)
+
+    def _for_tokens_s(self, step_s: float) -> float:
+        """What a step of so many seconds has for the tokens of prompts."""
+        fixed_s = self._spent_s + (self._fixed_s or 0)
+        return max(step_s - fixed_s, PROMPT_SHARE * step_s)
+
+    def _is_enough(self, together: int, few: int, seconds: float) -> bool:
+        """Whether seconds that are enough for a `few` tokens are for so many together."""
+        if self._together_s is None:
+            return few >= TRIED_AT
+        return together * self._together_s <= LONGER * seconds
 
 
 def _average(before: float | None, latest: float) -> float:

@@ -12,10 +12,14 @@ from antiphon.engines.llamacpp.memory import ContextPlan
 from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk
+from antiphon.engines.llamacpp.turns import PREFILL_TOKENS_BESIDE
 from antiphon.errors import StartupError
 
 ALL_LAYERS = -1
 SMALL_BYTES = 100 << 20  # of a model that computes a step in a few milliseconds
+# Of the second context: prompts that are longer are computed among the answers.
+SECOND_CELLS, SECOND_CELLS_SHARE, SECOND_CELLS_MIN = 4096, 0.25, 1024
+SECOND_MEMORY_SHARE = 0.25  # of what is free once the first one stands
 
 log = logging.getLogger("antiphon.engine")
 
@@ -118,6 +122,30 @@ class Placing:
             self.file, self.context, scratch=self.scratch, batch=self.batch
         )
         return max(0, min(self.file.num_layers - 1, self.file.num_layers * gpu // needed))
+
+
+def second_context(
+    file: ModelFile, runner: ModelRunner, *, cells: int, slots: int, threads: int
+) -> ModelRunner | None:
+    """For prompts that are computed beside answers, see `beside.py`; `cells` are those of the
+    first. None where it is of no use: on a GPU, and for models that are so small that nobody waits
+    for a step, or cannot be cut anywhere; or where there is too little memory for it."""
+    is_slow = file.size >= SMALL_BYTES and not runner.gpu_layers and runner.flash_attention
+    if not is_slow or not runner.cuttable or runner.window:
+        return None
+    bytes_per_cell = file.bytes_per_cell + memory.MASK_BYTES * PREFILL_TOKENS_BESIDE
+    room = int(SECOND_MEMORY_SHARE * memory.available_bytes())
+    wanted = min(cells, max(SECOND_CELLS, int(cells * SECOND_CELLS_SHARE)))
+    fits = min(wanted, room // bytes_per_cell) // memory.CELLS_MULTIPLE * memory.CELLS_MULTIPLE
+    if fits < min(wanted, SECOND_CELLS_MIN):
+        return None
+    try:
+        return runner.with_context_of_its_own(
+            cells=fits, sequence_ids=slots + 2, threads=threads, batch=PREFILL_TOKENS_BESIDE
+        )
+    except StartupError as error:
+        log.warning("prompts are computed among answers: %s", error)
+        return None
 
 
 def try_out(runner: ModelRunner, name: str, batch: int) -> None:

@@ -17,11 +17,20 @@ from itertools import chain
 from math import inf
 
 from antiphon.engines.llamacpp import turns
-from antiphon.engines.llamacpp.pace import Pace
+from antiphon.engines.llamacpp.beside import Beside
+from antiphon.engines.llamacpp.pace import TOGETHER, Pace
 from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
-from antiphon.engines.llamacpp.room import Room
+from antiphon.engines.llamacpp.room import BESIDE_SHARE, Room
 from antiphon.engines.llamacpp.sequence import Sequence, Status
-from antiphon.engines.llamacpp.step import Applied, Chunk, Counters, Progress, Step
+from antiphon.engines.llamacpp.step import (
+    Applied,
+    Chunk,
+    Counters,
+    Part,
+    Prefill,
+    Progress,
+    Step,
+)
 from antiphon.engines.llamacpp.tiers import Tiers
 
 RESERVED_CELLS = 256  # of the answer, when a sequence is admitted
@@ -36,7 +45,7 @@ class Scheduler:
     can only be continued as a whole. `pace` bounds how long a step takes. `tiers` is where what
     leaves the cells goes; `idle_cells`, how many of them retired sequences may take beside others
     before they are stored. A machine that computes `batch` tokens together is given as many of a
-    prompt, while nobody waits for a token."""
+    prompt, while nobody waits for a token. `beside` computes prompts in a second context."""
 
     def __init__(
         self,
@@ -51,6 +60,7 @@ class Scheduler:
         tiers: Tiers | None = None,
         idle_cells: int | None = None,
         batch: int = 0,
+        beside: Beside | None = None,
     ) -> None:
         assert 0 < slots < sequence_ids, "a retired prefix must be able to stand beside the slots"
         assert 1 < context_len <= cells, "a lone sequence must fit"
@@ -75,6 +85,8 @@ class Scheduler:
         self._end_of_generation = end_of_generation
         self._cuttable = cuttable
         self._pace = pace
+        self.beside = beside
+        self._arrived: list[Chunk] = []  # from the second context, for the next step
         self._prefill_alone = max(turns.PREFILL_TOKENS_ALONE, batch)
         self._arrivals = 0
 
@@ -156,9 +168,11 @@ class Scheduler:
         if self._orphans and (self.waiting or self.paused):
             self._leave_orphans()
             self._admit(step)
-        step.corrected = self.room.restore(
-            self.running, beside=any(map(turns.decodes, self.running))
-        )
+        decoding = sum(map(turns.decodes, self.running))
+        step.corrected = self.room.restore(self.running, beside=decoding > 0)
+        if self.beside is not None:
+            prompts = [sequence for sequence in self.running if turns.is_prompt(sequence)]
+            self.beside.add(prompts, needed=self._holds_up(decoding))
         step.chunks = self._plan()
         while step.num_tokens > self.room.free:
             if self.room.evict():
@@ -168,12 +182,38 @@ class Scheduler:
             else:
                 self._pause(self.running[-1])
             step.chunks = self._plan()
+        self._arrived.clear()
         self.room.save(self.running, beside=bool(step.chunks))
         if step.chunks:
             self.room.leave(step.num_tokens)
         step.operations = self.room.end_step()
-        assert step.chunks or step.operations or not self.has_work, "no step without progress"
+        goes_on = self.beside is not None and self.beside.has_work
+        is_needed = self.has_work and not goes_on
+        assert step.chunks or step.operations or not is_needed, "no step without progress"
         return step
+
+    def prefill(self) -> Prefill | None:
+        """What the second context computes from now on, if it is free; `prefilled` or
+        `without_beside` must follow. The cells of the answers hold what `take_in` has said."""
+        if self.beside is None:
+            return None
+        if self._pace is None:
+            return self.beside.plan(TOGETHER, 1)
+        decoding = any(map(turns.decodes, self.running))
+        share = BESIDE_SHARE if decoding else 1.0
+        return self.beside.plan(self._pace.tokens_apart(), self._pace.blocks(share))
+
+    def prefilled(self, parts: Iterable[SequenceOf[Part]]) -> None:
+        """The second context has computed what it was given: parts for each of its chunks."""
+        assert self.beside is not None
+        self._arrived += self.beside.done(parts)
+
+    def without_beside(self) -> None:
+        """There is no second context any more. What it was to compute is computed here."""
+        for sequence in self.running:
+            sequence.beside = False
+        self.beside = None
+        self._arrived.clear()
 
     def _end_late(self, now: float) -> list[Sequence]:
         """What they have computed stays cached, as when a client leaves."""
@@ -210,6 +250,8 @@ class Scheduler:
             self._count(chunk)
             sequence.computed += len(chunk.tokens)
             self.room.advanced(sequence)
+            if turns.decodes(sequence):
+                self._leave_beside(sequence)
             drawn_here = next(rows) if chunk.draws else ()
             tokens = sequence.append(drawn_here, self._end_of_generation, self._context_len)
             self.counters.generated_tokens += len(tokens)
@@ -296,7 +338,16 @@ class Scheduler:
 
     def _plan(self) -> list[Chunk]:
         step = turns.lengths(self.running, self._pace, self._prefill_alone)
-        return [self._chunk(*turn) for turn in step]
+        arrived = [chunk for chunk in self._arrived if chunk.sequence.beside]
+        return [*arrived, *(self._chunk(*turn) for turn in step)]
+
+    def _holds_up(self, decoding: int) -> bool:
+        """Whether so many who decode would wait too long for a prompt, or it for them."""
+        return decoding > 0 and (self._pace is None or not self._pace.takes_together(decoding))
+
+    def _leave_beside(self, sequence: Sequence) -> None:
+        if self.beside is not None:
+            self.beside.leave(sequence)
 
     def _chunk(self, sequence: Sequence, length: int) -> Chunk:
         assert sequence.seq_id is not None
@@ -335,12 +386,14 @@ class Scheduler:
         self._set_paused(sequence)
 
     def _set_paused(self, sequence: Sequence) -> None:
+        self._leave_beside(sequence)
         sequence.status = Status.PAUSED
         sequence.computed = 0
         self.paused.append(sequence)
         self.paused.sort(key=lambda paused: paused.arrival)
 
     def _finish(self, sequence: Sequence) -> None:
+        self._leave_beside(sequence)
         self.room.retire(sequence)
         for queue in (self.waiting, self.running, self.paused):
             if sequence in queue:

@@ -47,6 +47,7 @@ class Sequence:
     time_s: float = inf  # that it may take from then on
     chain: list[Block] = field(default_factory=list)  # whole blocks of `tokens`, as far as known
     restoring: list[Piece] = field(default_factory=list)  # what comes back, from `computed` on
+    beside: bool = False  # its prompt is computed in the second context
 
     @classmethod
     def from_prompt(

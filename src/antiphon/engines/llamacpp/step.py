@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from antiphon.engines.base import FinishReason
 from antiphon.engines.llamacpp.blocks import Block
@@ -50,15 +51,45 @@ class Restore:
 type Operation = Copy | Remove | Save | Restore
 
 
+class Part(NamedTuple):
+    """What the cells of so many tokens hold."""
+
+    length: int
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens of one sequence to compute, and whether the next token is drawn behind them."""
+    """Tokens of one sequence to compute, and whether the next token is drawn behind them. `parts`
+    is what their cells hold, where they have been computed beside: they are only put there."""
 
     sequence: Sequence
     seq_id: int
     start: int
     tokens: SequenceOf[int]
     draws: bool
+    parts: SequenceOf[Part] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Copy what the cells of `source` hold from `start` to `end` behind the first `start` tokens of
+    `target`, in the second context."""
+
+    source: int
+    target: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """What the second context does next, in this order. All ids are its own, but for the sources of
+    what is copied."""
+
+    operations: list[Operation]
+    transfers: list[Transfer]
+    chunks: list[Chunk]
 
 
 @dataclass(slots=True)

@@ -1,13 +1,18 @@
 """What may be stored of what leaves the cells, and when it leaves: budgets of memory and disk."""
 
+import logging
+import time
 from pathlib import Path
 
 from antiphon.engines.llamacpp import gguf, memory, model_runner
 from antiphon.engines.llamacpp.blocks import block_tokens
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.tiers import Tiers
 
+SAVING_S = 5.0  # for what has not left the cells yet, when the engine closes and has a disk
+POLL_S = 0.02
 RAM_SHARE = 0.25  # of the memory that is free, for prompts that have left the cells
 DISK_SHARE = 0.1  # of what is free on the disk
 DISK_BYTES_MAX = 32 << 30  # unless more is asked for
@@ -18,6 +23,8 @@ DISK_BYTES_MAX = 32 << 30  # unless more is asked for
 IDLE_STEP_SHARE, WEIGHTS_BYTES_PER_NS, MASK_NS = 0.005, 25, 0.8
 IDLE_CELLS_MIN = 256
 IDLE_CELLS_SHARE = 0.5  # of all cells, at most: what leaves early leaves stored
+
+log = logging.getLogger("antiphon.engine")
 
 
 def block_files(
@@ -84,3 +91,21 @@ def _budget(size: int, bytes_per_cell: int) -> str:
         return "nothing"
     tokens = size // max(1, bytes_per_cell)
     return f"{tokens:,} tokens, {size >> 20:,} MiB, of prompts that have left the cells"
+
+
+def save_all(scheduler: Scheduler, runner: ModelRunner, tiers: Tiers) -> None:
+    """What is still in the cells goes to the disk, as far as there is time for it: the engine
+    closes."""
+    until = time.monotonic() + SAVING_S
+    try:
+        scheduler.stop()
+        while time.monotonic() < until and scheduler.has_to_save:
+            step = scheduler.last_step()
+            scheduler.take_in(step, runner.apply(step.operations, tiers))
+            if not step.operations:
+                time.sleep(POLL_S)
+        while time.monotonic() < until and tiers.num_unwritten:
+            tiers.write_waiting()
+            time.sleep(POLL_S)
+    except Exception as error:
+        log.error("what was computed last is not on disk: %r", error)

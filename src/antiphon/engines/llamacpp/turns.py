@@ -75,6 +75,11 @@ def decodes(sequence: Sequence) -> bool:
     return sequence.num_pending == 1 or sequence.computed >= sequence.resumed_at
 
 
+def is_prompt(sequence: Sequence) -> bool:
+    """Whether its next tokens are computed among those of other prompts."""
+    return not (decodes(sequence) or sequence.restoring or sequence.beside)
+
+
 def lengths(
     running: SequenceOf[Sequence], pace: Pace | None, alone: int = PREFILL_TOKENS_ALONE
 ) -> list[tuple[Sequence, int]]:
@@ -88,7 +93,7 @@ def lengths(
         steps.append((sequence, length))
     beside = sum(length for _, length in steps)
     budget = PREFILL_TOKENS_BESIDE - beside % TOGETHER if steps else alone
-    prompts = [s for s in running if not decodes(s) and not s.restoring]
+    prompts = [s for s in running if is_prompt(s)]
     left = [sequence.num_pending for sequence in prompts]
     if pace is not None:
         budget = pace.tokens(min(budget, sum(left)), beside=beside)
