@@ -8,13 +8,13 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from antiphon.engines.llamacpp import placing
+from antiphon.engines.llamacpp import gguf, model_runner, placing
 from antiphon.engines.llamacpp.engine import LlamaEngine
+from antiphon.engines.llamacpp.gguf import ModelFile
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.prefiller import Prefilled, Prefiller
 from antiphon.engines.llamacpp.step import Chunk, Prefill, Transfer
@@ -128,6 +128,22 @@ async def test_a_few_tokens_are_computed_among_the_answers(
     assert beside == []
 
 
+async def test_a_short_question_does_not_wait_for_it(
+    engine: LlamaEngine, beside: list[Chunk], reference: Reference
+) -> None:
+    question, document = prompt(30, 20), prompt(31, 3000)
+    async with streaming(engine):
+        reading = asyncio.create_task(run(engine, job(document, 5)))
+        await until(lambda: bool(beside))
+        answer = await run(engine, job(question, 5))
+        assert not reading.done()
+        long = await reading
+
+    assert tokens_of(beside) == 2999
+    assert reference.worst_gap(question, answer.tokens) < TOLERANCE
+    assert reference.worst_gap(document, long.tokens) < TOLERANCE
+
+
 async def test_where_a_step_is_enough_prompts_are_computed_among_the_answers(
     engine: LlamaEngine, beside: list[Chunk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +238,22 @@ async def test_when_it_fails_prompts_are_computed_among_the_answers(
     assert "out of order" in caplog.text
 
 
+async def test_where_there_are_no_more_threads_prompts_are_computed_among_the_answers(
+    engine: LlamaEngine, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(engine._prefiller, "_start", fail)
+    long = prompt(27, 1000)
+    async with streaming(engine):
+        answer = await run(engine, job(long, 10))
+
+    assert reference.worst_gap(long, answer.tokens) < TOLERANCE
+    assert engine.metrics()["failed_steps"] == 0
+    assert engine._prefiller is None
+
+
 async def test_what_the_cells_do_not_take_of_it_is_computed_again(
     engine: LlamaEngine, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,15 +267,20 @@ async def test_what_the_cells_do_not_take_of_it_is_computed_again(
     assert engine._prefiller is None, "not tried for ever"
 
 
+@pytest.mark.parametrize("book", ["update", "prefilled", "prefill"])
 async def test_a_wrong_book_empties_it_too(
-    engine: LlamaEngine, beside: list[Chunk], reference: Reference, monkeypatch: pytest.MonkeyPatch
+    book: str,
+    engine: LlamaEngine,
+    beside: list[Chunk],
+    reference: Reference,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     long = prompt(24, 3000)
     async with streaming(engine):
         failing = asyncio.create_task(run(engine, job(long, 10)))
         await until(lambda: bool(beside))
         with monkeypatch.context() as patch:
-            patch.setattr(engine._scheduler, "update", None)
+            patch.setattr(engine._scheduler, book, None)
             with pytest.raises(InternalError):
                 await failing
     answers = []
@@ -268,7 +305,9 @@ async def test_closing_interrupts_it(engine: LlamaEngine, beside: list[Chunk]) -
     assert not any(thread.name == "antiphon-prefill" for thread in threading.enumerate())
 
 
-@pytest.mark.parametrize("why", ["small", "gpu", "window", "recurrent", "memory"])
+@pytest.mark.parametrize(
+    "why", ["small", "gpu", "window", "recurrent", "memory", "scaling", "spinning"]
+)
 def test_there_is_none_where_it_is_of_no_use(
     why: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +318,10 @@ def test_there_is_none_where_it_is_of_no_use(
         path = write_recurrent_model(tmp_path / "recurrent.gguf")
     if why == "memory":
         monkeypatch.setattr(placing, "SECOND_MEMORY_SHARE", 0)
+    if why == "scaling":
+        monkeypatch.setattr(ModelFile, "depends_on_context", True)
+    if why == "spinning":
+        monkeypatch.setattr(model_runner, "threads_sleep", lambda: False)
     engine = LlamaEngine.load(path, slots=2, context=2048, threads=1)
     try:
         runner = engine._runner
@@ -287,11 +330,22 @@ def test_there_is_none_where_it_is_of_no_use(
         if why == "window":
             runner.window = 64
         if why in ("gpu", "window"):
-            file = SimpleNamespace(size=1 << 30, bytes_per_cell=100)
-            found = placing.second_context(file, runner, cells=2048, slots=2, threads=1)  # type: ignore[arg-type]
+            file = gguf.read(path)
+            found = placing.second_context(file, runner, cells=2048, slots=2, threads=1)
             assert found is None
             return
         assert engine._prefiller is None
+    finally:
+        engine._stop()
+
+
+def test_it_takes_no_more_ids_than_there_are(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "SMALL_BYTES", 0)
+    engine = LlamaEngine.load(tiny_model, slots=254, context=1024, threads=1)
+    try:
+        assert second(engine).sequence_ids == 255
     finally:
         engine._stop()
 

@@ -208,7 +208,7 @@ class Second:
     def __init__(self, scheduler: Scheduler, cells: Cells, part_tokens: int, draw: random.Random):
         assert scheduler.beside is not None
         self.cells = Cells(scheduler.beside.cells)
-        self.computed = 0
+        self.computed = self.copied = 0
         self._first = cells
         self._part_tokens = part_tokens
         self._draw = draw
@@ -226,6 +226,7 @@ class Second:
             assert 0 < copy.end - copy.start <= self._part_tokens
             (part,) = self._first.parts(copy.source, copy.start, copy.end, self._part_tokens)
             self.cells.append(copy.target, copy.start, read(part))
+            self.copied += part.length
         for chunk in prefill.chunks:
             assert not chunk.draws
             self.cells.append(chunk.seq_id, chunk.start, chunk.tokens)
@@ -1192,7 +1193,7 @@ def test_a_prompt_that_was_begun_alone_goes_on_beside_who_comes() -> None:
     assert long.tokens[1500:] == expected(start, 20, 4000, end=-1)
 
 
-@pytest.mark.parametrize(("known", "new", "beside"), [(1000, 100, True), (1000, 20, False)])
+@pytest.mark.parametrize(("known", "new", "beside"), [(1000, 20, True), (1000, 12, False)])
 def test_little_is_computed_where_all_that_is_known_would_have_to_be_copied(
     known: int, new: int, beside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1207,6 +1208,25 @@ def test_little_is_computed_where_all_that_is_known_would_have_to_be_copied(
     finish(scheduler, cells, second=second)
 
     assert second.computed == (new - 1 if beside else 0)
+
+
+def test_what_prompts_share_is_copied_once() -> None:
+    draw = random.Random(8)
+    start = prompt(draw, 1000)
+    scheduler, cells, second = with_second(0)
+    keep(scheduler, cells, start)
+    scheduler.submit(sequence(prompt(draw, 5), 400))
+    compute(scheduler, cells, scheduler.schedule(), second)
+    prompts = [[*start, *prompt(draw, 25)] for _ in range(3)]
+    jobs = [sequence(one, 3) for one in prompts]
+    for job in jobs:
+        scheduler.submit(job)
+    finish(scheduler, cells, second=second)
+
+    assert second.copied == 1000
+    assert second.computed == 3 * 24
+    for one, job in zip(prompts, jobs, strict=True):
+        assert job.tokens[len(one) :] == expected(one, 3, 4000, end=-1)
 
 
 def test_a_prompt_that_has_no_room_in_the_second_context_is_computed_in_the_first() -> None:

@@ -11,12 +11,16 @@ from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 
 from antiphon.engines.llamacpp import turns
+from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
 from antiphon.engines.llamacpp.room import Room
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk, Counters, Part, Prefill, Transfer
 
-PROMPT_TOKENS_MIN = 64  # of all prompts: less than are taken together are as well off among answers
-COPIED_TOKENS_MAX = 32  # for each one to compute: copying costs a fiftieth of what that saves
+PROMPT_TOKENS_MIN = 64  # of all prompts, which are taken together: for less it is not begun
+SHORT_TOKENS = 32  # a prompt of less is computed sooner among the answers than behind 64 of others
+COPIED_TOKENS_MAX = (
+    64  # for each one to compute: copying costs less than a hundredth of what it saves
+)
 
 
 class Beside:
@@ -38,6 +42,7 @@ class Beside:
             idle_cells=None,
         )
         self._twins: dict[Sequence, Sequence] = {}  # as it is there, of each that is computed here
+        self._joining: list[Sequence] = []  # have none yet
         self._computing: Prefill | None = None
 
     @property
@@ -47,23 +52,32 @@ class Beside:
 
     @property
     def has_work(self) -> bool:
-        return self.is_busy or bool(self._twins)
+        return self.is_busy or bool(self._twins or self._joining)
 
     def add(self, prompts: SequenceOf[Sequence], *, needed: bool) -> None:
         """Take those over that are better off here, if it is needed or goes on anyway. Modifies the
         sequences."""
-        left = sum(sequence.num_pending for sequence in prompts)
-        if not (self._twins or (needed and left >= PROMPT_TOKENS_MIN)):
+        is_used = bool(self._twins or self._joining)
+        if not (is_used or needed):
             return
-        for sequence in prompts:
-            if self._takes(sequence):
-                self._twins[sequence] = self._twin(sequence)
-                sequence.beside = True
+        fitting = self._fitting(prompts)
+        if not is_used and sum(map(_to_compute, fitting)) < PROMPT_TOKENS_MIN:
+            return
+        for group in (fitting, *([one] for one in fitting)):
+            if self._is_worth(group):
+                for sequence in group:
+                    sequence.beside = True
+                self._joining += group
+                return
 
     def leave(self, sequence: Sequence) -> None:
         """It goes on in the cells of the answers, or not at all. Modifies the sequence."""
-        if sequence.beside:
-            sequence.beside = False
+        if not sequence.beside:
+            return
+        sequence.beside = False
+        if sequence in self._joining:
+            self._joining.remove(sequence)
+        else:
             twin = self._twins.pop(sequence)
             if not self._is_computed(twin):
                 self.room.retire(twin)
@@ -71,8 +85,9 @@ class Beside:
     def plan(self, tokens: int, transfers_max: int) -> Prefill | None:
         """What to do next, at most so much of it; None if that is nothing, or it is busy. `done`
         must follow."""
-        if self.is_busy or not self._twins:
+        if self.is_busy or not self.has_work:
             return None
+        self._join()
         while self.room.evict():  # whatever is in the cells slows down what is computed
             pass
         transfers = self._transfers(transfers_max)
@@ -101,33 +116,71 @@ class Beside:
             arrived.append(Chunk(sequence, sequence.seq_id, chunk.start, chunk.tokens, False, data))
         return arrived
 
-    def _takes(self, sequence: Sequence) -> bool:
-        """Whether there is room for all of it, and it is worth copying what is known of it."""
-        taken = sum(len(other.tokens) for other in self._running())
-        has_room = taken + len(sequence.tokens) <= self.cells
-        has_id = len(self._running()) < self._ids_max
-        to_compute = sequence.num_pending - 1
-        is_worth = to_compute > 0 and sequence.computed <= COPIED_TOKENS_MAX * to_compute
-        return has_room and has_id and is_worth
+    def _fitting(self, prompts: Iterable[Sequence]) -> list[Sequence]:
+        """For which there seems to be room beside the others. If one of these leaves that they
+        begin alike with, they wait."""
+        others = [*self._twins, *self._joining]
+        cells = self.cells - self.room.cache.cells_locked
+        cells -= sum(twin.num_pending for twin in self._twins.values())
+        cells -= sum(len(other.tokens) for other in self._joining)
+        fitting: list[Sequence] = []
+        for sequence in prompts:
+            needed = len(sequence.tokens) - self._shared(sequence, others)
+            fits = len(sequence.tokens) <= self.cells and needed <= cells
+            has_id = len(others) < self._ids_max - 1
+            if _to_compute(sequence) >= SHORT_TOKENS and fits and has_id:
+                fitting.append(sequence)
+                others.append(sequence)
+                cells -= needed
+        return fitting
 
-    def _running(self) -> list[Sequence]:
-        """Those that hold cells, though perhaps nobody wants them any more."""
-        computing = [] if self._computing is None else self._computing.chunks
-        left = [c.sequence for c in computing if c.sequence not in self._twins.values()]
-        return [*self._twins.values(), *left]
+    def _is_worth(self, group: SequenceOf[Sequence]) -> bool:
+        """Whether copying what is known of them is, to compute the rest here."""
+        others = [*self._twins, *self._joining]
+        to_copy = 0
+        for sequence in group:
+            to_copy += sequence.computed - self._shared(sequence, others)
+            others.append(sequence)
+        return bool(group) and to_copy <= COPIED_TOKENS_MAX * sum(map(_to_compute, group))
+
+    def _shared(self, sequence: Sequence, others: Iterable[Sequence]) -> int:
+        """How much of what is known of it is here, or is going to be for others."""
+        owned = (other for other in others if other.owner == sequence.owner)
+        shared = (common_prefix(other.tokens, sequence.tokens, 0) for other in owned)
+        return min(sequence.computed, max(self._match(sequence).length, *shared, 0))
+
+    def _match(self, sequence: Sequence) -> Match:
+        """What of its known tokens is here."""
+        return self.room.cache.match(sequence.tokens[: sequence.computed], sequence.owner)
+
+    def _join(self) -> None:
+        """Those who begin like one whose beginning is still being copied wait for that, and who has
+        no room waits for the others."""
+        for sequence in list(self._joining):
+            match = self._match(sequence)
+            copied = [
+                other for other, twin in self._twins.items() if twin.computed < other.computed
+            ]
+            if self._shared(sequence, copied) > match.length or not self._has_room(sequence, match):
+                continue
+            self._joining.remove(sequence)
+            twin = Sequence.from_prompt(
+                sequence.tokens[:-1], max_tokens=0, sampling=sequence.sampling, owner=sequence.owner
+            )  # the last token is computed where the next one is drawn
+            self._twins[sequence] = twin
+            self.room.start(twin, match)
+
+    def _has_room(self, sequence: Sequence, match: Match) -> bool:
+        """Always for the first one."""
+        cells = self.room.cache.cells_locked + len(sequence.tokens) - match.length
+        if match.seq_id is not None:
+            cells += self.room.cache.cells_to_lock(match.seq_id, match.length)
+        cells += sum(twin.num_pending for twin in self._twins.values())
+        return cells <= self.cells and len(self._twins) < self._ids_max
 
     def _is_computed(self, twin: Sequence) -> bool:
         chunks = [] if self._computing is None else self._computing.chunks
         return any(chunk.sequence is twin for chunk in chunks)
-
-    def _twin(self, sequence: Sequence) -> Sequence:
-        """The last token of the prompt is computed where the next one is drawn."""
-        twin = Sequence.from_prompt(
-            sequence.tokens[:-1], max_tokens=0, sampling=sequence.sampling, owner=sequence.owner
-        )
-        known = twin.tokens[: sequence.computed]
-        self.room.start(twin, self.room.cache.match(known, twin.owner))
-        return twin
 
     def _transfers(self, most: int) -> list[Transfer]:
         transfers: list[Transfer] = []
@@ -155,3 +208,7 @@ class Beside:
                 run = twin.tokens[twin.computed : end]
                 chunks.append(Chunk(twin, twin.seq_id, twin.computed, run, False))
         return chunks
+
+
+def _to_compute(sequence: Sequence) -> int:
+    return sequence.num_pending - 1

@@ -67,6 +67,7 @@ class LlamaEngine:
         self._tiers = loaded.tiers
         if loaded.files is not None:
             loaded.files.on_drained = lambda: self._inbox.put(Wake())
+        self._prefilled: Prefilled | None = None  # for the next step
         self._prefiller: Prefiller | None = None
         if loaded.second is not None:
             self._prefiller = Prefiller(loaded.second, self._tiers.block_tokens, self._inbox.put)
@@ -195,7 +196,7 @@ class LlamaEngine:
     def _run(self) -> None:
         try:
             while self._drain():
-                if self._scheduler.is_due(quiet=self._is_quiet):
+                if self._prefilled or self._scheduler.is_due(quiet=self._is_quiet):
                     self._step_began = time.monotonic()
                     self._step()
                     self._step_began = None
@@ -236,8 +237,7 @@ class LlamaEngine:
             wait = self._is_quiet = False
             match message:
                 case Prefilled():
-                    lends = False
-                    self._take_in_prefilled(message)
+                    lends, self._prefilled = False, message
                 case Submit():
                     self._take_in(message)
                 case Cancel(sequence):
@@ -258,9 +258,10 @@ class LlamaEngine:
         else:
             self._jobs[submit.sequence] = Drawing(submit.outlet, submit.constraint)
 
-    def _take_in_prefilled(self, prefilled: Prefilled) -> None:
-        if self._prefiller is None or not self._prefiller.is_busy:
-            return  # stopped meanwhile
+    def _take_in_prefilled(self) -> None:
+        prefilled, self._prefilled = self._prefilled, None
+        if prefilled is None or self._prefiller is None or not self._prefiller.is_busy:
+            return  # nothing, or it has been stopped meanwhile
         self._prefiller.is_busy = False
         if prefilled.error is None:
             self._pace.observe_apart(prefilled.tokens, prefilled.seconds)
@@ -307,6 +308,7 @@ class LlamaEngine:
 
     def _prepare(self) -> Step:
         """What the next step computes, with the cache as it needs it."""
+        self._take_in_prefilled()
         step = self._scheduler.schedule(time.monotonic())
         for sequence in step.late:
             self._end(self._jobs.pop(sequence), Failure(timed_out(sequence.time_s)))
@@ -321,7 +323,9 @@ class LlamaEngine:
         if misplaced:
             self._leave_second_context("llama.cpp did not take what had been computed beside them")
         if self._prefiller is not None and not self._prefiller.is_busy:
-            self._prefiller.begin(self._scheduler.prefill(), self._runner)
+            began = time.monotonic()
+            copied = self._prefiller.begin(self._scheduler.prefill(), self._runner)
+            self._pace.observe_blocks(copied, time.monotonic() - began)
         return step
 
     def _admit(self, step: Step) -> None:

@@ -69,6 +69,16 @@ class ModelFile:
         return tokens.length if isinstance(tokens, SkippedArray) else 0
 
     @property
+    def depends_on_context(self) -> bool:
+        """Whether what is computed of a prompt may depend on how long the context is made: with
+        rotations of two kinds, which one is taken does."""
+        return any("rope.scaling" in key for key in self.metadata)
+
+    def batch_bytes(self, rows: int) -> int:
+        """Of memory to compute so many together: a dozen activations, in 32 bits."""
+        return 4 * 12 * rows * self.widest
+
+    @property
     def num_layers(self) -> int:
         return self._number("block_count") or 0
 

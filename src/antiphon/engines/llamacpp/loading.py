@@ -164,5 +164,6 @@ def _info(
 
 
 def _scratch_bytes(file: gguf.ModelFile, batch: int) -> int:
-    """Logits of one row a sequence id, twice, and a dozen activations of one batch, in 32 bits."""
-    return 4 * (2 * (model_runner.SEQUENCES_MAX - 1) * file.vocab_size + 12 * batch * file.widest)
+    """Logits of one row a sequence id, twice, and what a batch takes."""
+    logits = 4 * 2 * (model_runner.SEQUENCES_MAX - 1) * file.vocab_size
+    return logits + file.batch_bytes(batch)

@@ -3,8 +3,8 @@
 The only file that imports the binding (cyllama, llama.cpp below it), and the only one that knows
 what the binding does not guard. Learned by trying, llama.cpp b11669:
 
-- Everything on a context happens on one thread; a second decode aborts the process, closing the
-  context during one is a segfault. Only tokenising is safe elsewhere.
+- Everything on a context happens on one thread at a time; a second decode aborts the process,
+  closing the context during one is a segfault. Only tokenising is safe elsewhere.
 - `memory_seq_cp` is right only from position 0 into an empty id, `memory_seq_rm` only for a tail
   or everything, and positions must be contiguous; otherwise logits are silently wrong by up to
   0.6. So the length of every sequence is kept here and asserted. The exception is a scratch id,
@@ -77,6 +77,12 @@ def has_gpu() -> bool:
     return bool(offload) and any(device["type"] in ("GPU", "iGPU") for device in devices())
 
 
+def threads_sleep() -> bool:
+    """Whether threads that wait for each other sleep after a while: those of OpenMP do, llama.cpp's
+    own do not."""
+    return "OPENMP = 1" in str(binding().llama_print_system_info())
+
+
 def gpu_free_bytes() -> int | None:
     """Memory of all GPUs together that was free when a model was last loaded onto them, if
     llama.cpp said so."""
@@ -103,7 +109,7 @@ def system_details() -> dict[str, str]:
 
 
 class ModelRunner:
-    """Owned by one thread from `open` to `close`; only `cancel` may be called by others."""
+    """Used by one thread at a time; only `cancel` may be called by others meanwhile."""
 
     def __init__(self, path: Path, *, gpu_layers: int, name: str) -> None:
         """Load the weights; -1 puts every layer on the GPU, where there is one.

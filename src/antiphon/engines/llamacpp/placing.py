@@ -129,19 +129,23 @@ def second_context(
 ) -> ModelRunner | None:
     """For prompts that are computed beside answers, see `beside.py`; `cells` are those of the
     first. None where it is of no use: on a GPU, and for models that are so small that nobody waits
-    for a step, or cannot be cut anywhere; or where there is too little memory for it."""
+    for a step, or cannot be cut anywhere; where threads that stand still would not sleep; where
+    what is computed may depend on how long the context is; where there is too little memory."""
     is_slow = file.size >= SMALL_BYTES and not runner.gpu_layers and runner.flash_attention
-    if not is_slow or not runner.cuttable or runner.window:
+    is_alike = runner.cuttable and not runner.window and not file.depends_on_context
+    if not (is_slow and is_alike and model_runner.threads_sleep()):
         return None
-    bytes_per_cell = file.bytes_per_cell + memory.MASK_BYTES * PREFILL_TOKENS_BESIDE
-    room = int(SECOND_MEMORY_SHARE * memory.available_bytes())
+    batch = PREFILL_TOKENS_BESIDE
+    room = int(SECOND_MEMORY_SHARE * memory.available_bytes()) - file.batch_bytes(batch)
     wanted = min(cells, max(SECOND_CELLS, int(cells * SECOND_CELLS_SHARE)))
-    fits = min(wanted, room // bytes_per_cell) // memory.CELLS_MULTIPLE * memory.CELLS_MULTIPLE
+    fits = min(wanted, room // (file.bytes_per_cell + memory.MASK_BYTES * batch))
+    fits = fits // memory.CELLS_MULTIPLE * memory.CELLS_MULTIPLE
     if fits < min(wanted, SECOND_CELLS_MIN):
         return None
+    ids = min(slots + 2, runner.sequence_ids_max)
     try:
         return runner.with_context_of_its_own(
-            cells=fits, sequence_ids=slots + 2, threads=threads, batch=PREFILL_TOKENS_BESIDE
+            cells=fits, sequence_ids=ids, threads=threads, batch=batch
         )
     except StartupError as error:
         log.warning("prompts are computed among answers: %s", error)

@@ -22,7 +22,7 @@ from antiphon.engines.llamacpp.step import Copy, Part, Prefill, Remove
 @dataclass(frozen=True, slots=True)
 class Prefilled:
     """The cells of each chunk in parts; or what went wrong, after which nothing more is computed.
-    `seconds` were spent on computing, of those that it took."""
+    `seconds` is how long the processors computed."""
 
     parts: SequenceOf[SequenceOf[Part]]
     tokens: int
@@ -48,7 +48,7 @@ class Prefiller:
         self._may_run.set()
         self._is_over = False
         self._until = 0.0  # of the clock, the processors are lent
-        self._stood_s = 0.0  # waited for others, since a prefill began
+        self._stood_s = 0.0  # waited for others, since a batch began
         runner.ask_before_each_operation(self._is_interrupted)
 
     def new_plan(self) -> Beside:
@@ -61,20 +61,32 @@ class Prefiller:
             part_tokens=self._part_tokens,
         )
 
-    def begin(self, prefill: Prefill | None, runner: ModelRunner) -> None:
-        """Compute it; what is copied comes out of the cells of `runner`. None is nothing: then the
-        thread ends, since while it lives OpenMP counts more threads than processors, and lets them
-        sleep where they would spin, which makes a step of the answers a fifth longer."""
+    def begin(self, prefill: Prefill | None, runner: ModelRunner) -> int:
+        """Compute it; what is copied comes out of the cells of `runner`. Return in how many parts.
+
+        None is nothing: then the thread ends, since while it lives OpenMP counts more threads than
+        processors, and lets them sleep where they would spin, which makes a step of the answers a
+        fifth longer.
+        """
         assert not self.is_busy
         if prefill is None:
             self.stop()
-            return
+            return 0
         data = [runner.save(copy.source, copy.start, copy.end) for copy in prefill.transfers]
-        self.is_busy = True
-        self._work.put((prefill, data))
+        self.is_busy, self._until = True, 0.0
+        try:
+            self._start()
+        except RuntimeError as error:  # no more threads
+            self._done(Prefilled([], 0, 0, error))
+        else:
+            self._work.put((prefill, data))
+        return len(data)
+
+    def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="antiphon-prefill", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="antiphon-prefill", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def lend(self, seconds: float | None) -> None:
         """The processors are its own for so long, or until it is done."""
@@ -118,9 +130,9 @@ class Prefiller:
                 self._done(prefilled)
 
     def _computed(self, prefill: Prefill, data: SequenceOf[bytes]) -> Prefilled:
-        began, self._stood_s = time.monotonic(), 0.0
         try:
             self._bring(prefill, data)
+            began, self._stood_s = time.monotonic(), 0.0
             tokens = sum(len(chunk.tokens) for chunk in prefill.chunks)
             if prefill.chunks:
                 self._runner.decode(prefill.chunks)

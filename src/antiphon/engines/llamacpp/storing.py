@@ -38,7 +38,7 @@ def block_files(
     if folder is None:
         return None
     how = [model_runner.version(), f"flash attention {runner.flash_attention}"]
-    if any("rope.scaling" in key for key in file.metadata):  # may depend on how long the context is
+    if file.depends_on_context:
         how.append(f"{cells} cells")
     return BlockFiles(folder, gguf.fingerprint(file, *how))
 
