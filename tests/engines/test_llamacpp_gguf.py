@@ -117,7 +117,9 @@ def test_a_missing_part_of_a_split_model(tiny_model: Path, tmp_path: Path) -> No
         gguf.read(damaged(tmp_path / "model-00001-of-00002.gguf", split))
 
 
-@pytest.mark.parametrize(("key", "depends"), [("rope.scaling.type", True), ("rope.freq_base", False)])
+@pytest.mark.parametrize(
+    ("key", "depends"), [("rope.scaling.type", True), ("rope.freq_base", False)]
+)
 def test_scaled_rotations_may_depend_on_the_context(key: str, depends: bool) -> None:
     file = gguf.ModelFile(Path("m.gguf"), {f"llama.{key}": "longrope"}, 1)
     assert file.depends_on_context == depends

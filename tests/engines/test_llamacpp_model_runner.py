@@ -1,5 +1,6 @@
 """What the runner does to the cache leaves no trace in the logits."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,19 @@ def test_the_native_log_joins_continued_lines() -> None:
     assert log.complaints() == "error: no; warning"
     assert log.contains("loading ...")
     assert not log.contains("details")
+
+
+@pytest.mark.parametrize(
+    ("size", "waits"), [(1 << 20, ("10000", None)), (1 << 30, ("1000000", "active"))]
+)
+def test_how_threads_wait_depends_on_the_model_and_on_who_said_so(
+    size: int, waits: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    monkeypatch.setattr(os, "environ", {})
+    model_runner.set_spin_count(size)
+    assert tuple(map(os.environ.get, names)) == waits
+
+    monkeypatch.setattr(os, "environ", dict.fromkeys(names, "as set"))
+    model_runner.set_spin_count(size)
+    assert list(map(os.environ.get, names)) == ["as set", "as set"]

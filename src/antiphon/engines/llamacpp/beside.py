@@ -18,9 +18,7 @@ from antiphon.engines.llamacpp.step import Chunk, Counters, Part, Prefill, Trans
 
 PROMPT_TOKENS_MIN = 64  # of all prompts, which are taken together: for less it is not begun
 SHORT_TOKENS = 32  # a prompt of less is computed sooner among the answers than behind 64 of others
-COPIED_TOKENS_MAX = (
-    64  # for each one to compute: copying costs less than a hundredth of what it saves
-)
+COPIED_TOKENS_MAX = 64  # for each one to compute, of what is known: copying costs a hundredth
 
 
 class Beside:

@@ -65,8 +65,7 @@ class Prefiller:
         """Compute it; what is copied comes out of the cells of `runner`. Return in how many parts.
 
         None is nothing: then the thread ends, since while it lives OpenMP counts more threads than
-        processors, and lets them sleep where they would spin, which makes a step of the answers a
-        fifth longer.
+        processors, and lets them sleep where they would spin (`model_runner.set_spin_count`).
         """
         assert not self.is_busy
         if prefill is None:
