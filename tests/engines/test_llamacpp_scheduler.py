@@ -1198,6 +1198,7 @@ def test_little_is_computed_where_all_that_is_known_would_have_to_be_copied(
     known: int, new: int, beside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(beside_module, "PROMPT_TOKENS_MIN", 10)
+    monkeypatch.setattr(beside_module, "SHORT_TOKENS", 1)
     draw = random.Random(5)
     start = prompt(draw, known)
     scheduler, cells, second = with_second(0)
@@ -1217,14 +1218,14 @@ def test_what_prompts_share_is_copied_once() -> None:
     keep(scheduler, cells, start)
     scheduler.submit(sequence(prompt(draw, 5), 400))
     compute(scheduler, cells, scheduler.schedule(), second)
-    prompts = [[*start, *prompt(draw, 25)] for _ in range(3)]
+    prompts = [[*start, *prompt(draw, 40)] for _ in range(3)]
     jobs = [sequence(one, 3) for one in prompts]
     for job in jobs:
         scheduler.submit(job)
     finish(scheduler, cells, second=second)
 
     assert second.copied == 1000
-    assert second.computed == 3 * 24
+    assert second.computed == 3 * 39
     for one, job in zip(prompts, jobs, strict=True):
         assert job.tokens[len(one) :] == expected(one, 3, 4000, end=-1)
 
@@ -1276,6 +1277,7 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "AHEAD_SHARE", draw.choice([0, 0.15, 0.5]))
     monkeypatch.setattr(beside_module, "PROMPT_TOKENS_MIN", draw.choice([1, 64]))
     monkeypatch.setattr(beside_module, "COPIED_TOKENS_MAX", draw.choice([1, 32]))
+    monkeypatch.setattr(beside_module, "SHORT_TOKENS", draw.choice([1, 32]))
     part_tokens = draw.choice([4, 64])
     beside = None
     if cuttable and draw.random() < 0.5:
