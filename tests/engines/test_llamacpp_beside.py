@@ -17,7 +17,8 @@ from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.engines.llamacpp.gguf import ModelFile
 from antiphon.engines.llamacpp.pace import Pace
 from antiphon.engines.llamacpp.prefiller import Prefilled, Prefiller
-from antiphon.engines.llamacpp.step import Chunk, Prefill, Transfer
+from antiphon.engines.llamacpp.step import Applied, Chunk, Operation, Prefill, Transfer
+from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.errors import InternalError, OverloadedError
 from tests.engines.asking import TOLERANCE, Answer, converse, job, run, until
 from tests.engines.tiny_model import Reference, write_recurrent_model
@@ -369,6 +370,10 @@ class Operations:
             self.done += 1
             self.began.set()
         return []
+
+    def apply(self, operations: Sequence[Operation], tiers: Tiers) -> Applied:
+        assert not operations
+        return Applied()
 
     def save(self, seq_id: int, start: int, end: int) -> bytes:
         return bytes(end - start)

@@ -123,10 +123,10 @@ class Beside:
         cells -= sum(len(other.tokens) for other in self._joining)
         fitting: list[Sequence] = []
         for sequence in prompts:
+            if _to_compute(sequence) < SHORT_TOKENS or len(others) >= self._ids_max - 1:
+                continue
             needed = len(sequence.tokens) - self._shared(sequence, others)
-            fits = len(sequence.tokens) <= self.cells and needed <= cells
-            has_id = len(others) < self._ids_max - 1
-            if _to_compute(sequence) >= SHORT_TOKENS and fits and has_id:
+            if len(sequence.tokens) <= self.cells and needed <= cells:
                 fitting.append(sequence)
                 others.append(sequence)
                 cells -= needed
@@ -170,9 +170,7 @@ class Beside:
 
     def _has_room(self, sequence: Sequence, match: Match) -> bool:
         """Always for the first one."""
-        cells = self.room.cache.cells_locked + len(sequence.tokens) - match.length
-        if match.seq_id is not None:
-            cells += self.room.cache.cells_to_lock(match.seq_id, match.length)
+        cells = self.room.cells_locked_with(sequence, match)
         cells += sum(twin.num_pending for twin in self._twins.values())
         return cells <= self.cells and len(self._twins) < self._ids_max
 

@@ -102,6 +102,14 @@ class Room:
         coming = sum(piece.length for piece in pieces)
         return max(match.length, self._block_start(match.length) + coming)
 
+    def cells_locked_with(self, sequence: Sequence, match: Match) -> int:
+        """Cells of all who run, once this one does and its tokens are computed. `match` is what the
+        cells hold of it."""
+        cells = self.cache.cells_locked + len(sequence.tokens) - match.length
+        if match.seq_id is not None:
+            cells += self.cache.cells_to_lock(match.seq_id, match.length)
+        return cells
+
     def start(self, sequence: Sequence, match: Match) -> None:
         """Give a sequence its id and the cells that are there already. Modifies the sequence."""
         source, length = match.seq_id, match.length

@@ -313,9 +313,7 @@ class Scheduler:
     def _fits(self, sequence: Sequence, match: Match) -> bool:
         """Whether all that run can go on for a while beside this one, once nothing idle is left
         in the cache. True for a lone sequence, since a context is no larger than the cache."""
-        cells = self.cache.cells_locked + len(sequence.tokens) - match.length
-        if match.seq_id is not None:
-            cells += self.cache.cells_to_lock(match.seq_id, match.length)
+        cells = self.room.cells_locked_with(sequence, match)
         cells += min(RESERVED_CELLS, sequence.tokens_left(self._context_len))
         for other in self.running:
             used = len(other.tokens) - other.resumed_at
