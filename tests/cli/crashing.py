@@ -27,10 +27,10 @@ def restless() -> None:
         deep(200)
 
 
-def crash(runner: ModelRunner, chunks: Sequence[Chunk]) -> list[int]:
+def crash(runner: ModelRunner, chunks: Sequence[Chunk], padding: int) -> list[int]:
     """In the first step that computes more than the one token before the server is ready."""
     if len(chunks[0].tokens) == 1:
-        return decode(runner, chunks)
+        return decode(runner, chunks, padding)
     for _ in range(3):
         threading.Thread(target=restless, daemon=True).start()
     time.sleep(0.05)

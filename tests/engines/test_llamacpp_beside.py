@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from antiphon.engines.llamacpp import engine as llamacpp_engine
 from antiphon.engines.llamacpp import gguf, model_runner, placing
 from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.engines.llamacpp.gguf import ModelFile
@@ -51,8 +52,8 @@ def recorded(runner: Any, monkeypatch: pytest.MonkeyPatch) -> list[Chunk]:
     computed: list[Chunk] = []
     decode = runner.decode
 
-    def recording(chunks: Sequence[Chunk]) -> list[int]:
-        rows: list[int] = decode(chunks)
+    def recording(chunks: Sequence[Chunk], padding: int = 0) -> list[int]:
+        rows: list[int] = decode(chunks, padding)
         computed.extend(chunks)
         return rows
 
@@ -124,7 +125,7 @@ async def test_a_few_tokens_are_computed_among_the_answers(
     engine: LlamaEngine, beside: list[Chunk]
 ) -> None:
     async with streaming(engine):
-        await run(engine, job(prompt(4, 60), 5))
+        await run(engine, job(prompt(4, 32), 5))
 
     assert beside == []
 
@@ -223,7 +224,7 @@ async def test_when_it_fails_prompts_are_computed_among_the_answers(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(chunks: Sequence[Chunk]) -> list[int]:
+    def fail(*_: Any) -> list[int]:
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(second(engine), "decode", fail)
@@ -291,6 +292,33 @@ async def test_a_wrong_book_empties_it_too(
     assert answers[0].cached == 0
     assert reference.worst_gap(long, answers[0].tokens) < TOLERANCE
     assert engine.metrics()["failed_steps"] == 1
+
+
+async def test_a_computation_that_never_ends_is_a_problem(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefiller: Any = engine._prefiller
+    is_stuck, goes_on = threading.Event(), threading.Event()
+
+    def stuck(*_: Any) -> list[int]:
+        while not is_stuck.wait(0.001):
+            prefiller._let_others()
+        goes_on.wait(60)
+        raise RuntimeError("stuck no more")
+
+    monkeypatch.setattr(second(engine), "decode", stuck)
+    async with streaming(engine):
+        asking = asyncio.create_task(run(engine, job(prompt(28, 1000), 1)))
+        await until(lambda: engine._scheduler.prefills)
+    await until(lambda: prefiller.lent() == (True, None))  # nobody else is answered any more
+    monkeypatch.setattr(llamacpp_engine, "STUCK_S", 0.0)
+    is_stuck.set()
+
+    try:
+        assert "has been computing one step for" in str(engine.problem())
+    finally:
+        goes_on.set()
+    await asking
 
 
 async def test_closing_interrupts_it(engine: LlamaEngine, beside: list[Chunk]) -> None:
@@ -363,7 +391,7 @@ class Operations:
     def ask_before_each_operation(self, is_interrupted: Callable[[], bool]) -> None:
         self.is_interrupted = is_interrupted
 
-    def decode(self, chunks: Sequence[Chunk]) -> list[int]:
+    def decode(self, chunks: Sequence[Chunk], padding: int = 0) -> list[int]:
         while self.done < self.count:
             if self.is_interrupted():
                 raise InterruptedError
@@ -408,19 +436,17 @@ def test_it_stands_still_while_others_have_the_processors() -> None:
 
     prefiller.stop()
     assert done == [], "what was interrupted is not heard of"
-    assert not prefiller.is_busy
 
 
 def test_what_it_has_computed_comes_in_parts() -> None:
     prefiller, _, done = started(5, Transfer(3, 0, 0, 10))
     while not done:
         threading.Event().wait(0.001)
-    prefiller.is_busy = False
     prefiller.stop()
 
     (prefilled,) = done
     assert prefilled.error is None
-    assert prefilled.tokens == 70
+    assert prefilled.rows == 70
     assert [(part.length, part.data) for part in prefilled.parts[0]] == [
         (64, bytes(64)),
         (6, bytes(6)),
@@ -431,7 +457,6 @@ def test_without_work_it_has_no_thread() -> None:
     prefiller, runner, done = started(5)
     while not done:
         threading.Event().wait(0.001)
-    prefiller.is_busy = False
     assert prefiller._thread is not None
     prefiller.begin(None, runner)
 

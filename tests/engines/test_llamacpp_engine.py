@@ -46,9 +46,9 @@ def decoded(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> list[list[C
     steps: list[list[Chunk]] = []
     decode = engine._runner.decode
 
-    def recording(chunks: Sequence[Chunk]) -> list[int]:
+    def recording(chunks: Sequence[Chunk], padding: int) -> list[int]:
         steps.append(list(chunks))
-        return decode(chunks)
+        return decode(chunks, padding)
 
     monkeypatch.setattr(engine._runner, "decode", recording)
     return steps
@@ -108,6 +108,31 @@ async def test_a_conversation_computes_only_the_new_turn(
     assert branch.cached == len(first) + 10
     assert reference.worst_gap(second, follow_up.tokens) < TOLERANCE
     assert reference.worst_gap(other, branch.tokens) < TOLERANCE
+
+
+async def test_a_short_turn_of_a_long_conversation_is_computed_with_rows_of_nobody(
+    engine: LlamaEngine, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[tuple[int, int]] = []
+    decode = engine._runner.decode
+
+    def recording(chunks: Sequence[Chunk], padding: int) -> list[int]:
+        batches.append((sum(len(chunk.tokens) for chunk in chunks), padding))
+        return decode(chunks, padding)
+
+    monkeypatch.setattr(engine._runner, "decode", recording)
+    start = [(n * n) % 250 for n in range(3000)]
+    await run(engine, job(start, 0))
+    turn = [(n * 7) % 250 for n in range(40)]
+    before = engine.metrics()["prompt_tokens_computed"]
+    answer = await run(engine, job(start + turn, 20))
+
+    assert answer.cached == 3000
+    assert engine.metrics()["prompt_tokens_computed"] - before == 40
+    assert (40, 24) in batches
+    assert batches[-1] == (1, 0)
+    assert reference.worst_gap(start + turn, answer.tokens) < TOLERANCE
+    assert engine.metrics()["cells_used"] <= 3060, "they are gone"
 
 
 async def test_requests_with_one_beginning_compute_it_once(
@@ -268,9 +293,7 @@ async def test_limits(engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> N
         await run(engine, job([1] * 4096))
     goes_on = threading.Event()
     decode = engine._runner.decode
-    monkeypatch.setattr(
-        engine._runner, "decode", lambda chunks: goes_on.wait(60) and decode(chunks)
-    )
+    monkeypatch.setattr(engine._runner, "decode", lambda *step: goes_on.wait(60) and decode(*step))
     crowd = [asyncio.create_task(run(engine, job([n + 1] * 9))) for n in range(24)]
     await until(lambda: engine._num_jobs == 24)
 
@@ -298,10 +321,10 @@ async def test_a_failed_step_fails_its_own_requests_only(
 ) -> None:
     decode = engine._runner.decode
 
-    def failing(chunks: Sequence[Chunk]) -> list[int]:
+    def failing(chunks: Sequence[Chunk], padding: int) -> list[int]:
         if any(66 in chunk.tokens[:3] for chunk in chunks if chunk.start == 0):
             raise RuntimeError("injected")
-        return decode(chunks)
+        return decode(chunks, padding)
 
     monkeypatch.setattr(engine._runner, "decode", failing)
     before = await run(engine, job([65] * 50, 20))

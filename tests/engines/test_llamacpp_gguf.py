@@ -117,6 +117,22 @@ def test_a_missing_part_of_a_split_model(tiny_model: Path, tmp_path: Path) -> No
         gguf.read(damaged(tmp_path / "model-00001-of-00002.gguf", split))
 
 
+def test_how_much_of_a_model_each_token_is_multiplied_with() -> None:
+    shape = {
+        "general.architecture": "qwen3",
+        "qwen3.block_count": 28,
+        "qwen3.embedding_length": 1024,
+        "qwen3.attention.head_count": 16,
+        "qwen3.attention.head_count_kv": 8,
+    }
+    assert gguf.ModelFile(Path("m.gguf"), shape, 1).attention_values == 28 * 1024 * 2
+    shape |= {"qwen3.attention.key_length": 128, "qwen3.attention.value_length": 64}
+    assert gguf.ModelFile(Path("m.gguf"), shape, 1).attention_values == 28 * 16 * 192
+    assert gguf.ModelFile(Path("m.gguf"), shape, 1).active_share == 1
+    shape |= {"qwen3.expert_count": 64, "qwen3.expert_used_count": 8}
+    assert gguf.ModelFile(Path("m.gguf"), shape, 1).active_share == 1 / 8
+
+
 @pytest.mark.parametrize(
     ("key", "depends"), [("rope.scaling.type", True), ("rope.freq_base", False)]
 )

@@ -115,9 +115,9 @@ def test_a_prompt_is_answered_alike_whatever_is_computed_together(
     engine = LlamaEngine.load(tiny_model, slots=2, context=6000, threads=1, batch=batch, step_s=60)
     lengths, decode = [], engine._runner.decode
 
-    def recorded(chunks: Sequence[Chunk]) -> list[int]:
+    def recorded(chunks: Sequence[Chunk], padding: int) -> list[int]:
         lengths.append(sum(len(chunk.tokens) for chunk in chunks))
-        return decode(chunks)
+        return decode(chunks, padding)
 
     monkeypatch.setattr(engine._runner, "decode", recorded)
     prompt = [(n * n) % 250 for n in range(5000)]

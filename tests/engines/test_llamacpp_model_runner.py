@@ -207,6 +207,19 @@ def test_a_failed_decode_leaves_nothing_behind(runner: ModelRunner) -> None:
     assert same(logits(runner, 0, len(A), C), logits(runner, 2, 0, A + C))
 
 
+def test_rows_that_are_computed_for_nothing_leave_nothing_behind(runner: ModelRunner) -> None:
+    alone = logits(runner, 0, 0, A + C)
+    runner.decode([chunk(1, 0, A)])
+
+    (row,) = runner.decode([chunk(1, len(A), C)], padding=64 - len(C))
+    assert same(runner.logits(row), alone)
+    with pytest.raises(ValueError, match="KV slot"):
+        runner.decode([chunk(1, len(A + C), [7] * 900)], padding=64)
+    assert same(logits(runner, 1, len(A + C), B), logits(runner, 2, 0, A + C + B))
+    runner.clear()
+    runner.decode([chunk(3, 0, [7] * 1024)])  # all of the cells
+
+
 def test_an_interrupted_decode_leaves_nothing_behind(runner: ModelRunner) -> None:
     runner.decode([chunk(0, 0, A)])
     runner.cancel()

@@ -8,10 +8,10 @@ from antiphon.engines.base import SamplingParams
 from antiphon.engines.llamacpp.pace import (
     ALONE_TOKENS_MIN,
     FIRST_TOKENS,
-    TOGETHER,
     TOKENS_MIN,
     Pace,
 )
+from antiphon.engines.llamacpp.padding import TOGETHER
 from antiphon.engines.llamacpp.scheduler import Scheduler
 from antiphon.engines.llamacpp.sequence import Sequence
 
@@ -166,6 +166,16 @@ def test_a_step_may_take_twice_as_long_while_nobody_waits_for_a_token() -> None:
     steps(pace, 0.001, 3)
 
     assert pace.tokens(512, beside=0) == 384
+    assert pace.tokens(447, beside=0) == 447, "63 that would be left are too few to take together"
+    assert pace.tokens(448, beside=0) == 384
+
+
+def test_a_step_that_was_filled_up_says_what_tokens_take_together() -> None:
+    pace = Pace(STEP_S)
+    pace.observe([1], 0.02)
+    pace.observe([40], 0.02 + 0.064, padding=24)
+
+    assert pace.tokens_in(1.0) == 1000
 
 
 def test_a_prompt_goes_on_however_slow_the_machine_is() -> None:
@@ -279,9 +289,11 @@ def test_the_second_context_computes_a_steps_worth_at_a_time(token_s: float, tok
     assert pace.tokens_apart() == tokens
 
 
-def test_it_computes_as_long_as_a_step_has_left_and_half_of_one_at_least() -> None:
+def test_it_computes_as_long_as_a_step_has_left_or_its_share_of_a_longer_one() -> None:
     pace = Pace(0.2)
     assert pace.rest_s(0.03, beside=True) == pytest.approx(0.17)
     assert pace.rest_s(0.08, beside=True) == pytest.approx(0.2 - 0.03 - 0.3 * 0.05), "on average"
-    assert pace.rest_s(0.9, beside=True) == pytest.approx(0.1)
+    assert Pace(0.2).rest_s(0.06, beside=True) == pytest.approx(0.18), "three times as long"
+    assert Pace(0.2).rest_s(0.1, beside=True) == pytest.approx(1.25 * 0.2 - 0.1)
+    assert pace.rest_s(0.9, beside=True) == pytest.approx(0.1), "half of a step at least"
     assert pace.rest_s(0.5, beside=False) == pytest.approx(0.5), "half of the time"

@@ -17,6 +17,7 @@ from antiphon.engines.llamacpp import scheduler as module
 from antiphon.engines.llamacpp.beside import Beside
 from antiphon.engines.llamacpp.blocks import BLOCK_TOKENS_MAX, Block, Key, block_behind
 from antiphon.engines.llamacpp.pace import Pace
+from antiphon.engines.llamacpp.padding import Padding
 from antiphon.engines.llamacpp.pins import Deadline
 from antiphon.engines.llamacpp.room import PINNED_SHARE
 from antiphon.engines.llamacpp.scheduler import Scheduler
@@ -127,6 +128,7 @@ class Cells:
             self.append(chunk.seq_id, chunk.start, chunk.tokens)
             if chunk.draws:
                 drawn.append(self._next_tokens([token for _, token in self.held[chunk.seq_id]]))
+        assert self.used + step.padding <= self.size
         return drawn
 
     def append(self, seq_id: int, start: int, tokens: SequenceOf[int]) -> None:
@@ -209,6 +211,7 @@ class Second:
         assert scheduler.beside is not None
         self.cells = Cells(scheduler.beside.cells)
         self.computed = self.copied = 0
+        self.batches: list[tuple[int, int]] = []  # tokens of each, and what it is filled up with
         self._first = cells
         self._part_tokens = part_tokens
         self._draw = draw
@@ -231,6 +234,10 @@ class Second:
             assert not chunk.draws
             self.cells.append(chunk.seq_id, chunk.start, chunk.tokens)
             self.computed += len(chunk.tokens)
+        assert self.cells.used + prefill.padding <= self.cells.size
+        if prefill.chunks:
+            num_tokens = sum(len(chunk.tokens) for chunk in prefill.chunks)
+            self.batches.append((num_tokens, prefill.padding))
         self._parts = [
             self.cells.parts(c.seq_id, c.start, c.start + len(c.tokens), self._part_tokens)
             for c in prefill.chunks
@@ -262,6 +269,7 @@ def new_scheduler(
     tiers: Tiers | None = None,
     idle_cells: int | None = None,
     beside: Beside | None = None,
+    padding: Padding | None = None,
 ) -> Watched:
     return Watched(
         cells=cells,
@@ -274,6 +282,7 @@ def new_scheduler(
         tiers=tiers,
         idle_cells=idle_cells,
         beside=beside,
+        padding=padding,
     )
 
 
@@ -1145,14 +1154,60 @@ def test_what_runs_goes_before_what_is_pinned() -> None:
     assert len(scheduler.pins) == 0
 
 
+EAGER = Padding(weights=1, keys=1)
+
+
+def test_a_step_of_few_tokens_behind_many_is_filled_up_where_there_are_cells_for_it() -> None:
+    for size, padding in ((400, 24), (364, 24), (363, 0)):
+        scheduler, cells = new_scheduler(size, context=size, end=-1, padding=EAGER), Cells(size)
+        scheduler.submit(sequence(start := [7] * 300, max_tokens=0))
+        finish(scheduler, cells)
+        scheduler.submit(sequence(start + [8] * 40, 1))
+        step = scheduler.schedule()
+
+        assert [(len(chunk.tokens), chunk.start) for chunk in step.chunks] == [(40, 300)]
+        assert step.padding == padding
+        compute(scheduler, cells, step)
+        assert scheduler.counters.prompt_tokens_computed == 340, "and not what is computed for it"
+
+
+def test_what_the_second_context_would_have_left_is_taken_along() -> None:
+    long = sequence(prompt(random.Random(3), 300 + 158), 1)
+    start = sequence(long.tokens[:300], max_tokens=0)
+    scheduler, cells, second = with_second(1, prompts=[start], padding=EAGER)
+    finish_prompts(scheduler, cells, second)
+    scheduler.submit(long)
+    finish(scheduler, cells, second=second)
+
+    assert second.batches == [(64, 0), (93, 0)], "all but the token that the next is drawn behind"
+
+
+def test_what_is_left_in_the_second_context_is_filled_up() -> None:
+    start = prompt(random.Random(3), 300)
+    jobs = [sequence(start + prompt(random.Random(n), 41), max_tokens=0) for n in (1, 2)]
+    scheduler, cells, second = with_second(1, prompts=[sequence(start, 0)], padding=EAGER)
+    finish_prompts(scheduler, cells, second)
+    for job in jobs:
+        scheduler.submit(job)
+    step = scheduler.schedule()
+    scheduler.cancel(jobs[1])
+    compute(scheduler, cells, step, second)
+    finish(scheduler, cells, second=second)
+
+    assert second.batches == [(40, 24)]
+
+
 def with_second(
-    decoding: int, *, cells: int = 2000, prompts: SequenceOf[Sequence] = ()
+    decoding: int,
+    *,
+    cells: int = 2000,
+    prompts: SequenceOf[Sequence] = (),
+    padding: Padding | None = None,
 ) -> tuple[Scheduler, Cells, Second]:
     """Some decode, then these prompts come."""
     draw = random.Random(1)
-    scheduler = new_scheduler(
-        4000, context=4000, end=-1, beside=Beside(cells=cells, sequence_ids=6, part_tokens=64)
-    )
+    beside = Beside(cells=cells, sequence_ids=6, part_tokens=64, padding=padding)
+    scheduler = new_scheduler(4000, context=4000, end=-1, beside=beside, padding=padding)
     first = Cells(4000)
     second = Second(scheduler, first, 64, draw)
     for _ in range(decoding):
@@ -1161,6 +1216,14 @@ def with_second(
     for one in prompts:
         scheduler.submit(one)
     return scheduler, first, second
+
+
+def finish_prompts(scheduler: Scheduler, cells: Cells, second: Second) -> None:
+    """Go on until only the one is left who decodes."""
+    while len(scheduler.running) + len(scheduler.waiting) > 1:
+        second.deliver(scheduler)
+        compute(scheduler, cells, scheduler.schedule(), second)
+    second.batches.clear()
 
 
 def test_a_prompt_is_computed_beside_those_who_decode() -> None:
@@ -1193,11 +1256,10 @@ def test_a_prompt_that_was_begun_alone_goes_on_beside_who_comes() -> None:
     assert long.tokens[1500:] == expected(start, 20, 4000, end=-1)
 
 
-@pytest.mark.parametrize(("known", "new", "beside"), [(1000, 20, True), (1000, 12, False)])
+@pytest.mark.parametrize(("known", "new", "beside"), [(1000, 9, True), (1000, 8, False)])
 def test_little_is_computed_where_all_that_is_known_would_have_to_be_copied(
     known: int, new: int, beside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside_module, "PROMPT_TOKENS_MIN", 10)
     monkeypatch.setattr(beside_module, "SHORT_TOKENS", 1)
     draw = random.Random(5)
     start = prompt(draw, known)
@@ -1275,18 +1337,20 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pace = Pace(step_s=draw.choice([0.01, 10])) if draw.random() < 0.5 else None
     tiers = random_tiers(draw, whole=not cuttable) if draw.random() < 0.6 else None
     monkeypatch.setattr(room, "AHEAD_SHARE", draw.choice([0, 0.15, 0.5]))
-    monkeypatch.setattr(beside_module, "PROMPT_TOKENS_MIN", draw.choice([1, 64]))
     monkeypatch.setattr(beside_module, "COPIED_TOKENS_MAX", draw.choice([1, 32]))
     monkeypatch.setattr(beside_module, "SHORT_TOKENS", draw.choice([1, 32]))
     part_tokens = draw.choice([4, 64])
+    padding = Padding(weights=1, keys=1) if cuttable and draw.random() < 0.5 else None
     beside = None
     if cuttable and draw.random() < 0.5:
         beside = Beside(
-            cells=draw.choice([size // 4, size]), sequence_ids=slots + 2, part_tokens=part_tokens
-        )
+            cells=draw.choice([size // 4, size]), sequence_ids=slots + 2, part_tokens=part_tokens,
+            padding=padding,
+        )  # fmt: skip
     scheduler = new_scheduler(
         size, slots=slots, ids=slots + draw.randint(1, 8), context=context, cuttable=cuttable,
         pace=pace, tiers=tiers, idle_cells=draw.choice([0, size // 4, size]), beside=beside,
+        padding=padding,
     )  # fmt: skip
     cells = Cells(
         size, forced_max=draw.choice([0, 0, 1, 5, 40]), tiers=tiers, breaks=draw.choice([0, 0.05])
@@ -1338,7 +1402,8 @@ def test_simulation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         scheduler.update(step, drawn)
         if pace is not None:
-            pace.observe([len(chunk.tokens) for chunk in step.chunks], draw.uniform(0.001, 0.1))
+            lengths = [len(chunk.tokens) for chunk in step.chunks]
+            pace.observe(lengths, draw.uniform(0.001, 0.1), padding=step.padding)
             pace.observe_blocks(draw.randint(0, 3), draw.uniform(0.001, 0.1))
         if tiers is not None:
             tiers.write_waiting()

@@ -11,22 +11,25 @@ from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 
 from antiphon.engines.llamacpp import turns
+from antiphon.engines.llamacpp.padding import TOGETHER, Padding
 from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
 from antiphon.engines.llamacpp.room import Room
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk, Counters, Part, Prefill, Transfer
 
-PROMPT_TOKENS_MIN = 64  # of all prompts, which are taken together: for less it is not begun
 SHORT_TOKENS = 32  # a prompt of less is computed sooner among the answers than behind 64 of others
-COPIED_TOKENS_MAX = 64  # for each one to compute, of what is known: copying costs a hundredth
+COPIED_TOKENS_MAX = 128  # for each one to compute, of what is known: copying costs a hundredth
 
 
 class Beside:
     """`cells` and `sequence_ids` are those of the second context; its cells are copied in parts of
     `part_tokens` at most."""
 
-    def __init__(self, *, cells: int, sequence_ids: int, part_tokens: int) -> None:
+    def __init__(
+        self, *, cells: int, sequence_ids: int, part_tokens: int, padding: Padding | None = None
+    ) -> None:
         self.cells = cells
+        self._padding = padding
         self._ids_max = sequence_ids - 1
         self._part_tokens = part_tokens
         self.room = Room(
@@ -55,12 +58,9 @@ class Beside:
     def add(self, prompts: SequenceOf[Sequence], *, needed: bool) -> None:
         """Take those over that are better off here, if it is needed or goes on anyway. Modifies the
         sequences."""
-        is_used = bool(self._twins or self._joining)
-        if not (is_used or needed):
+        if not (needed or self._twins or self._joining):
             return
         fitting = self._fitting(prompts)
-        if not is_used and sum(map(_to_compute, fitting)) < PROMPT_TOKENS_MIN:
-            return
         for group in (fitting, *([one] for one in fitting)):
             if self._is_worth(group):
                 for sequence in group:
@@ -93,7 +93,11 @@ class Beside:
         operations = self.room.end_step()
         if not (operations or transfers or chunks):
             return None
-        self._computing = Prefill(operations, transfers, chunks)
+        padding = 0
+        if self._padding is not None:
+            free = self.room.free - sum(len(chunk.tokens) for chunk in chunks)
+            padding = self._padding.rows([chunk.shape for chunk in chunks], free)
+        self._computing = Prefill(operations, transfers, chunks, padding)
         return self._computing
 
     def done(self, parts: Iterable[SequenceOf[Part]]) -> list[Chunk]:
@@ -192,10 +196,12 @@ class Beside:
         return transfers
 
     def _chunks(self, tokens: int) -> list[Chunk]:
-        """Shared like a step, but for those whose beginning is not there yet."""
+        """Shared like a step, but for those whose beginning is not there yet. What would be left
+        and too few to be taken together is taken as well."""
         in_turn = sorted(self._twins.items(), key=lambda both: both[0].arrival)
         ready = [twin for sequence, twin in in_turn if twin.computed >= sequence.computed]
-        shares = turns.share(tokens, [twin.num_pending for twin in ready])
+        left = [twin.num_pending for twin in ready]
+        shares = turns.share(sum(left) if sum(left) < tokens + TOGETHER else tokens, left)
         chunks = []
         for twin, length in zip(ready, shares, strict=True):
             if length:

@@ -70,11 +70,12 @@ class LlamaEngine:
         self._prefilled: Prefilled | None = None  # for the next step
         self._prefiller: Prefiller | None = None
         if loaded.second is not None:
-            self._prefiller = Prefiller(loaded.second, self._tiers.block_tokens, self._inbox.put)
+            part_tokens, put = self._tiers.block_tokens, self._inbox.put
+            self._prefiller = Prefiller(loaded.second, part_tokens, put, loaded.padding)
         self._num_steps = self._num_failures = 0
         self._freed = memory.Freed()
         self._is_quiet = False  # nothing has happened outside for a while
-        self._step_began: float | None = None  # while one is computed
+        self._step_began: float | None = None  # while one is computed, or prompts are
         self._scheduler = self._new_scheduler()
         self._snapshot: Mapping[str, int] = {}
         self._publish()
@@ -199,7 +200,6 @@ class LlamaEngine:
                 if self._prefilled or self._scheduler.is_due(quiet=self._is_quiet):
                     self._step_began = time.monotonic()
                     self._step()
-                    self._step_began = None
                 self._tiers.write_waiting()
                 self._flush()
         finally:
@@ -225,7 +225,8 @@ class LlamaEngine:
         timeout = self._pace.quiet_s() if self._scheduler.has_chores else None
         if wait and timeout is None:
             self._freed.give_back(self._tiers.freed_bytes)
-        lends = not wait and self._prefiller is not None and self._prefiller.is_busy
+        lends = not wait and self._scheduler.prefills
+        self._step_began = time.monotonic() if lends else None  # what is computed may never end
         self._is_quiet = not self._scheduler.has_work
         while True:
             if lends and self._prefiller is not None:
@@ -260,11 +261,10 @@ class LlamaEngine:
 
     def _take_in_prefilled(self) -> None:
         prefilled, self._prefilled = self._prefilled, None
-        if prefilled is None or self._prefiller is None or not self._prefiller.is_busy:
+        if prefilled is None or not self._scheduler.prefills:
             return  # nothing, or it has been stopped meanwhile
-        self._prefiller.is_busy = False
         if prefilled.error is None:
-            self._pace.observe_apart(prefilled.tokens, prefilled.seconds)
+            self._pace.observe_apart(prefilled.rows, prefilled.seconds)
             self._scheduler.prefilled(prefilled.parts)
         else:
             self._leave_second_context(prefilled.error)
@@ -292,7 +292,7 @@ class LlamaEngine:
             if not self._scheduler.has_work:
                 self._flush()  # what is recounted then, nobody waits for
                 self._scheduler.cache.check()
-            if self._prefiller is not None and self._prefiller.is_busy:
+            if self._prefiller is not None and self._scheduler.prefills:
                 draws = any(chunk.draws for chunk in step.chunks)
                 rest_s = self._pace.rest_s(time.monotonic() - began, beside=draws)
                 self._prefiller.lend(rest_s if step.chunks or step.operations else None)
@@ -322,7 +322,7 @@ class LlamaEngine:
         self._scheduler.take_in(step, applied)
         if misplaced:
             self._leave_second_context("llama.cpp did not take what had been computed beside them")
-        if self._prefiller is not None and not self._prefiller.is_busy:
+        if self._prefiller is not None and not self._scheduler.prefills:
             began = time.monotonic()
             copied = self._prefiller.begin(self._scheduler.prefill(), self._runner)
             self._pace.observe_blocks(copied, time.monotonic() - began)
@@ -342,12 +342,12 @@ class LlamaEngine:
 
     def _compute(self, step: Step) -> list[list[int]]:
         """The tokens that come next, for every chunk that draws."""
-        chunks = [chunk for chunk in step.chunks if not chunk.parts]
-        if not chunks:
+        if not (chunks := step.computed):
             return []
         began = time.monotonic()
-        rows = self._runner.decode(chunks)
-        self._pace.observe([len(chunk.tokens) for chunk in chunks], time.monotonic() - began)
+        rows = self._runner.decode(chunks, step.padding)
+        lengths = [len(chunk.tokens) for chunk in chunks]
+        self._pace.observe(lengths, time.monotonic() - began, padding=step.padding)
         drawing = [chunk.sequence for chunk in chunks if chunk.draws]
         ends = self.info.end_of_generation
         return [
@@ -395,7 +395,6 @@ class LlamaEngine:
                 self._end(job, Failure(engine_step_failed()))
 
     def _new_scheduler(self) -> Scheduler:
-        second = None if self._prefiller is None else self._prefiller.new_plan()
         return Scheduler(
             cells=self._loaded.cells,
             sequence_ids=self._runner.sequence_ids,
@@ -407,7 +406,8 @@ class LlamaEngine:
             tiers=self._tiers,
             idle_cells=self._loaded.idle_cells,
             batch=self._runner.batch,
-            beside=second,
+            beside=None if self._prefiller is None else self._prefiller.new_plan(),
+            padding=self._loaded.padding,
         )
 
     def _flush(self) -> None:

@@ -94,11 +94,26 @@ class ModelFile:
         if heads is None:
             heads = self.metadata.get(f"{self.architecture}.attention.head_count")
         per_layer = heads if isinstance(heads, list) else [heads] * self.num_layers
+        return sum(n for n in per_layer if isinstance(n, int)) * self._head_values * 2
+
+    @property
+    def attention_values(self) -> int:
+        """Of keys and values of one token that another one is multiplied with, all layers."""
+        return self.num_layers * self.num_heads * self._head_values
+
+    @property
+    def active_share(self) -> float:
+        """Of the weights that a token is multiplied with: less than 1 in mixtures of experts."""
+        experts, used = self._number("expert_count"), self._number("expert_used_count")
+        return used / experts if experts and used else 1.0
+
+    @property
+    def _head_values(self) -> int:
+        """A head's key and value of one token."""
         num_heads = self._number("attention.head_count") or 1
         head = (self._number("embedding_length") or 0) // num_heads
         key = self._number("attention.key_length") or head
-        value = self._number("attention.value_length") or head
-        return sum(n for n in per_layer if isinstance(n, int)) * (key + value) * 2
+        return key + (self._number("attention.value_length") or head)
 
     @property
     def widest(self) -> int:

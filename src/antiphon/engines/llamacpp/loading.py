@@ -9,7 +9,8 @@ from antiphon.engines.base import EngineInfo
 from antiphon.engines.llamacpp import budgets, gguf, model_runner, storing
 from antiphon.engines.llamacpp.disk import BlockFiles
 from antiphon.engines.llamacpp.model_runner import ModelRunner
-from antiphon.engines.llamacpp.placing import ALL_LAYERS, Placing, second_context
+from antiphon.engines.llamacpp.padding import Padding
+from antiphon.engines.llamacpp.placing import ALL_LAYERS, Placing, padding, second_context
 from antiphon.engines.llamacpp.sampler import model_defaults
 from antiphon.engines.llamacpp.tiers import Tiers
 from antiphon.engines.llamacpp.tokenizer import LlamaTokenizer
@@ -33,6 +34,7 @@ class Loaded:
     tiers: Tiers  # for prompts that have left the cells
     files: BlockFiles | None  # where these are on disk
     idle_cells: int
+    padding: Padding | None  # for steps of few rows
 
 
 def load(
@@ -92,7 +94,17 @@ def load(
     }
     log.info("context: %s", plan.reason)
     info = _info(file, runner, tokenizer, plan.context_len, slots, details)
-    return Loaded(runner, second, tokenizer, info, plan.cells, tiers, files, idle_cells)
+    return Loaded(
+        runner,
+        second,
+        tokenizer,
+        info,
+        plan.cells,
+        tiers,
+        files,
+        idle_cells,
+        padding(file, runner),
+    )
 
 
 def _check_slots(slots: int, sequence_ids: int) -> None:

@@ -134,6 +134,7 @@ class ModelRunner:
         if self._model.has_encoder() or not self._model.has_decoder():
             raise StartupError(f"The model '{name}' does not continue text: it is no chat model.")
         self._size = int(self._model.size)
+        self.num_weights = int(self._model.n_params) - self.vocabulary.size * self._model.n_embd
         self.cuttable = not (self._model.is_recurrent() or self._model.is_hybrid())
         self.window = int(self._model.n_swa) if self.cuttable else 0
         self.sequence_ids_max = SEQUENCES_MAX // (2 if self.window else 1) - 1
@@ -317,8 +318,9 @@ class ModelRunner:
         """The ids that hold the cells of a sequence."""
         return [seq_id, seq_id + self._twin_offset] if self._twin_offset else [seq_id]
 
-    def decode(self, chunks: Sequence[Chunk]) -> list[int]:
-        """Compute one batch; return the row to draw from for each chunk that draws.
+    def decode(self, chunks: Sequence[Chunk], padding: int = 0) -> list[int]:
+        """Compute one batch, and `padding` rows of no sequence, which take cells meanwhile; return
+        the row to draw from for each chunk that draws.
 
         On any exception the cache is as it was before, or without these sequences, where they
         cannot be cut.
@@ -336,7 +338,9 @@ class ModelRunner:
             row += len(chunk.tokens)
             if chunk.draws:
                 rows.append(row - 1)
-        self._use_threads(row)
+        for position in range(padding):
+            add(0, position, [self._scratch], False)
+        self._use_threads(row + padding)
         try:
             self._context.decode(self._batch)
         except BaseException:
@@ -344,6 +348,9 @@ class ModelRunner:
             for chunk in chunks:
                 self._remove(chunk.seq_id, chunk.start if self.cuttable else 0)
             raise
+        finally:
+            if padding:
+                self._context.memory_seq_rm(self._scratch, -1, -1)
         for chunk in chunks:
             self._lengths[chunk.seq_id] += len(chunk.tokens)
         return rows

@@ -7,6 +7,8 @@ depends on the model, the machine, what else runs there, and the length of the c
 
 from collections.abc import Sequence
 
+from antiphon.engines.llamacpp.padding import TOGETHER
+
 FIRST_TOKENS = 16  # beside others, while nothing is known yet
 TOKENS_MIN = 6  # of every step: a prompt always goes on
 PROMPT_SHARE = 0.5  # of a step's time at least, whatever reading the weights takes
@@ -15,11 +17,8 @@ TOKENS_SHARE_MIN = 0.2  # of what a step with a prompt took, that is put down to
 # takes so many tokens at least: in a long context small steps are dear (67 tokens behind 4,237 took
 # 2.6 times as long in pieces of 8), and a turn of a conversation is computed in one of them.
 ALONE_STEPS, ALONE_TOKENS_MIN = 2, 128
-# llama.cpp's attention on a CPU takes so many rows together, or each one alone, which in a long
-# context makes half as many take longer (0.6B behind 3,000 tokens: 63 take 1.4 s, 64 take 0.7 s).
-TOGETHER = 64
 TRIED_AT = 24  # tokens that a step is enough for: together they may not take longer
-LONGER = 1.25  # a step may be so much longer, where that is enough to take them together
+LONGER = 1.25  # a step may be so much longer, where that is enough for those, or for their share
 SHORTER_SHARE = 0.6  # of what a token has cost meanwhile: then the context is a shorter one
 BRIEF_S = 0.005  # that nobody notices
 LATEST_SHARE = 0.3  # of the last step in the average
@@ -27,6 +26,7 @@ FIRST_BLOCKS = 2  # of a step, while nothing is known of blocks yet
 BLOCKS_MAX = 32  # of a step
 QUIET_FIRST_S, QUIET_MAX_S = 0.005, 0.05  # while nothing is known of blocks; at most
 APART_TOKENS_MAX = 8 * TOGETHER  # of one batch in the second context
+APART_SHARE = 0.75  # of the time, for the second context
 SAVING_SHARE = 0.1  # of the time of those who decode, for saving beside them
 
 
@@ -59,7 +59,8 @@ class Pace:
         if is_enough and most >= together:
             whole = (many + beside) // TOGETHER * TOGETHER - beside
             tokens = max(together, whole if 2 * whole >= many else many)
-        return min(most, max(least, tokens))
+        tokens = min(most, max(least, tokens))
+        return tokens if beside or most - tokens >= TOGETHER else most  # with what is left of it
 
     def takes_together(self, beside: int) -> bool:
         """Whether a step beside so many who wait for a token is known to be enough for as many of a
@@ -79,12 +80,15 @@ class Pace:
     def rest_s(self, spent_s: float, *, beside: bool) -> float:
         """How long the second context computes until the next step, in seconds: what one has left
         that takes as long as the last ones did, of which the latest took `spent_s`, and no less
-        than is due to prompts. `beside` those who wait for a token, that is a part of a step; else
-        as long as this one took. Modifies what the last ones took."""
+        than is due to prompts. `beside` those who wait for a token, that is their share of a step
+        that may be a longer one, and a part of a step at least; else as long as this one took.
+        Modifies what the last ones took."""
         if not beside:
             return max(self._step_s - spent_s, spent_s)
         self._beside_s = _average(self._beside_s, spent_s)
-        return max(self._step_s - self._beside_s, PROMPT_SHARE * self._step_s)
+        share_s = APART_SHARE / (1 - APART_SHARE) * self._beside_s
+        longer_s = min(share_s, LONGER * self._step_s - self._beside_s)
+        return max(self._step_s - self._beside_s, longer_s, PROMPT_SHARE * self._step_s)
 
     def tokens_in(self, seconds: float) -> int:
         """Prompt tokens that so many seconds are enough for, as far as is known; else 0."""
@@ -125,10 +129,11 @@ class Pace:
         """Take their time from what the step has for prompts."""
         self._spent_s += count * (self._block_s or 0)
 
-    def observe(self, lengths: Sequence[int], seconds: float) -> None:
-        """A step computed so many tokens of each sequence in `seconds`. Steps of a few tokens each
-        say what a step costs at least, the others what a token of a prompt costs."""
-        tokens = sum(lengths)
+    def observe(self, lengths: Sequence[int], seconds: float, *, padding: int = 0) -> None:
+        """A step computed so many tokens of each sequence, and `padding` more, in `seconds`. Steps
+        of a few tokens each say what a step costs at least, the others what a token of a prompt
+        costs."""
+        tokens = sum(lengths) + padding
         self._saving_s += SAVING_SHARE * seconds
         if max(lengths, default=0) < TOKENS_MIN:
             beyond = (tokens - 1) * (self._token_s or self._together_s or 0)

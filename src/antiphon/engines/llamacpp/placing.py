@@ -10,6 +10,7 @@ from antiphon.engines.llamacpp import memory, model_runner
 from antiphon.engines.llamacpp.gguf import ModelFile
 from antiphon.engines.llamacpp.memory import ContextPlan
 from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.padding import TOGETHER, Padding
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk
 from antiphon.engines.llamacpp.turns import PREFILL_TOKENS_BESIDE
@@ -150,6 +151,16 @@ def second_context(
     except StartupError as error:
         log.warning("prompts are computed among answers: %s", error)
         return None
+
+
+def padding(file: ModelFile, runner: ModelRunner) -> Padding | None:
+    """None where it is of no use: on a GPU, without flash attention, for batches of fewer rows;
+    and for sliding windows and recurrent states, which cost something else."""
+    is_tiled = not runner.gpu_layers and runner.flash_attention and runner.batch >= TOGETHER
+    if not (is_tiled and runner.cuttable and not runner.window):
+        return None
+    weights = int(file.active_share * runner.num_weights)
+    return Padding(weights=weights, keys=file.attention_values)
 
 
 def try_out(runner: ModelRunner, name: str, batch: int) -> None:

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 
 from antiphon.engines.llamacpp.beside import Beside
 from antiphon.engines.llamacpp.model_runner import ModelRunner
+from antiphon.engines.llamacpp.padding import Padding
 from antiphon.engines.llamacpp.step import Part, Prefill
 from antiphon.engines.llamacpp.tiers import Tiers
 
@@ -29,22 +30,26 @@ class Prefilled:
     `seconds` is how long the processors computed."""
 
     parts: SequenceOf[SequenceOf[Part]]
-    tokens: int
+    rows: int
     seconds: float
     error: Exception | None = None
 
 
 class Prefiller:
     """Used by the engine's thread only; `done` is called by its own. Its cells are copied in parts
-    of `part_tokens` at most."""
+    of `part_tokens` at most. Whether it is busy, the plan knows (`Beside.is_busy`)."""
 
     def __init__(
-        self, runner: ModelRunner, part_tokens: int, done: Callable[[Prefilled], None]
+        self,
+        runner: ModelRunner,
+        part_tokens: int,
+        done: Callable[[Prefilled], None],
+        padding: Padding | None = None,
     ) -> None:
-        self.is_busy = False  # until the caller has taken in what came of it
         self._runner = runner
         self._part_tokens = part_tokens
         self._done = done
+        self._padding = padding
         self._thread: threading.Thread | None = None
         self._work: SimpleQueue[tuple[Prefill, SequenceOf[bytes]] | None] = SimpleQueue()
         self._processors = threading.Lock()
@@ -63,6 +68,7 @@ class Prefiller:
             cells=self._runner.cells,
             sequence_ids=self._runner.sequence_ids,
             part_tokens=self._part_tokens,
+            padding=self._padding,
         )
 
     def begin(self, prefill: Prefill | None, runner: ModelRunner) -> int:
@@ -71,12 +77,11 @@ class Prefiller:
         None is nothing: then the thread ends, since while it lives OpenMP counts more threads than
         processors, and lets them sleep where they would spin (`model_runner.set_spin_count`).
         """
-        assert not self.is_busy
         if prefill is None:
             self.stop()
             return 0
         data = [runner.save(copy.source, copy.start, copy.end) for copy in prefill.transfers]
-        self.is_busy, self._until = True, 0.0
+        self._until = 0.0
         try:
             self._start()
         except RuntimeError as error:  # no more threads
@@ -117,7 +122,7 @@ class Prefiller:
             self._work.put(None)
             self._thread.join()
             self._thread = None
-        self._is_over = self.is_busy = False
+        self._is_over = False
 
     def close(self) -> None:
         self.stop()
@@ -136,9 +141,9 @@ class Prefiller:
         try:
             self._bring(prefill, data)
             began, self._stood_s = time.monotonic(), 0.0
-            tokens = sum(len(chunk.tokens) for chunk in prefill.chunks)
+            rows = sum(len(chunk.tokens) for chunk in prefill.chunks) + prefill.padding
             if prefill.chunks:
-                self._runner.decode(prefill.chunks)
+                self._runner.decode(prefill.chunks, prefill.padding)
             seconds = time.monotonic() - began - self._stood_s
             parts = [
                 self._saved(chunk.seq_id, chunk.start, chunk.start + len(chunk.tokens))
@@ -146,7 +151,7 @@ class Prefiller:
             ]
         except Exception as error:
             return Prefilled([], 0, 0, error)
-        return Prefilled(parts, tokens, seconds)
+        return Prefilled(parts, rows, seconds)
 
     def _bring(self, prefill: Prefill, data: SequenceOf[bytes]) -> None:
         self._runner.apply(prefill.operations, NOTHING_STORED)

@@ -18,7 +18,8 @@ from math import inf
 
 from antiphon.engines.llamacpp import turns
 from antiphon.engines.llamacpp.beside import Beside
-from antiphon.engines.llamacpp.pace import TOGETHER, Pace
+from antiphon.engines.llamacpp.pace import Pace
+from antiphon.engines.llamacpp.padding import TOGETHER, Padding
 from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
 from antiphon.engines.llamacpp.room import BESIDE_SHARE, Room
 from antiphon.engines.llamacpp.sequence import Sequence, Status
@@ -45,7 +46,8 @@ class Scheduler:
     can only be continued as a whole. `pace` bounds how long a step takes. `tiers` is where what
     leaves the cells goes; `idle_cells`, how many of them retired sequences may take beside others
     before they are stored. A machine that computes `batch` tokens together is given as many of a
-    prompt, while nobody waits for a token. `beside` computes prompts in a second context."""
+    prompt, while nobody waits for a token. `beside` computes prompts in a second context. `padding`
+    says whether a step is to be filled up."""
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Scheduler:
         idle_cells: int | None = None,
         batch: int = 0,
         beside: Beside | None = None,
+        padding: Padding | None = None,
     ) -> None:
         assert 0 < slots < sequence_ids, "a retired prefix must be able to stand beside the slots"
         assert 1 < context_len <= cells, "a lone sequence must fit"
@@ -86,6 +89,7 @@ class Scheduler:
         self._cuttable = cuttable
         self._pace = pace
         self.beside = beside
+        self._padding = padding
         self._arrived: list[Chunk] = []  # from the second context, for the next step
         self._prefill_alone = max(turns.PREFILL_TOKENS_ALONE, batch)
         self._arrivals = 0
@@ -186,11 +190,19 @@ class Scheduler:
         self.room.save(self.running, beside=bool(step.chunks))
         if step.chunks:
             self.room.leave(step.num_tokens)
+        if self._padding is not None:
+            shapes = [chunk.shape for chunk in step.computed]
+            step.padding = self._padding.rows(shapes, self.room.free - step.num_tokens)
         step.operations = self.room.end_step()
         goes_on = self.beside is not None and self.beside.has_work
         is_needed = self.has_work and not goes_on
         assert step.chunks or step.operations or not is_needed, "no step without progress"
         return step
+
+    @property
+    def prefills(self) -> bool:
+        """Whether the second context is to be heard of."""
+        return self.beside is not None and self.beside.is_busy
 
     def prefill(self) -> Prefill | None:
         """What the second context computes from now on, if it is free; `prefilled` or

@@ -70,6 +70,11 @@ class Chunk:
     draws: bool
     parts: SequenceOf[Part] = ()
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows, behind how many tokens."""
+        return len(self.tokens), self.start
+
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
@@ -90,6 +95,7 @@ class Prefill:
     operations: list[Operation]
     transfers: list[Transfer]
     chunks: list[Chunk]
+    padding: int = 0  # rows that are computed for nothing, see `padding.py`
 
 
 @dataclass(slots=True)
@@ -100,11 +106,17 @@ class Step:
     admitted: list[Sequence] = field(default_factory=list)  # for the first time
     corrected: list[Sequence] = field(default_factory=list)  # less was cached than was said
     chunks: list[Chunk] = field(default_factory=list)
+    padding: int = 0  # rows that are computed for nothing, see `padding.py`
     late: list[Sequence] = field(default_factory=list)  # ended, since their time is over
 
     @property
     def num_tokens(self) -> int:
         return sum(len(chunk.tokens) for chunk in self.chunks)
+
+    @property
+    def computed(self) -> list[Chunk]:
+        """What is not only put there."""
+        return [chunk for chunk in self.chunks if not chunk.parts]
 
 
 @dataclass(slots=True)

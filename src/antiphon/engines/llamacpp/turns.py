@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from math import ceil
 
-from antiphon.engines.llamacpp.pace import TOGETHER, Pace
+from antiphon.engines.llamacpp.pace import Pace
+from antiphon.engines.llamacpp.padding import TOGETHER
 from antiphon.engines.llamacpp.sequence import Sequence
 
 OVERTAKEN_MAX = 8
