@@ -391,7 +391,8 @@ class Operations:
     def ask_before_each_operation(self, is_interrupted: Callable[[], bool]) -> None:
         self.is_interrupted = is_interrupted
 
-    def decode(self, chunks: Sequence[Chunk], padding: int = 0) -> list[int]:
+    def decode(self, chunks: Sequence[Chunk], padding: int) -> list[int]:
+        self.padding = padding
         while self.done < self.count:
             if self.is_interrupted():
                 raise InterruptedError
@@ -412,7 +413,7 @@ class Operations:
 
 def prefill(*transfers: Transfer) -> Prefill:
     sequence: Any = None
-    return Prefill([], list(transfers), [Chunk(sequence, 0, 10, [7] * 70, False)])
+    return Prefill([], list(transfers), [Chunk(sequence, 0, 10, [7] * 70, False)], padding=3)
 
 
 def started(operations: int, *transfers: Transfer) -> tuple[Prefiller, Any, list[Prefilled]]:
@@ -439,14 +440,15 @@ def test_it_stands_still_while_others_have_the_processors() -> None:
 
 
 def test_what_it_has_computed_comes_in_parts() -> None:
-    prefiller, _, done = started(5, Transfer(3, 0, 0, 10))
+    prefiller, runner, done = started(5, Transfer(3, 0, 0, 10))
     while not done:
         threading.Event().wait(0.001)
     prefiller.stop()
 
     (prefilled,) = done
     assert prefilled.error is None
-    assert prefilled.rows == 70
+    assert runner.padding == 3
+    assert prefilled.rows == 73
     assert [(part.length, part.data) for part in prefilled.parts[0]] == [
         (64, bytes(64)),
         (6, bytes(6)),

@@ -132,7 +132,6 @@ async def test_a_short_turn_of_a_long_conversation_is_computed_with_rows_of_nobo
     assert (40, 24) in batches
     assert batches[-1] == (1, 0)
     assert reference.worst_gap(start + turn, answer.tokens) < TOLERANCE
-    assert engine.metrics()["cells_used"] <= 3060, "they are gone"
 
 
 async def test_requests_with_one_beginning_compute_it_once(

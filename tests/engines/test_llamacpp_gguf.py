@@ -128,9 +128,8 @@ def test_how_much_of_a_model_each_token_is_multiplied_with() -> None:
     assert gguf.ModelFile(Path("m.gguf"), shape, 1).attention_values == 28 * 1024 * 2
     shape |= {"qwen3.attention.key_length": 128, "qwen3.attention.value_length": 64}
     assert gguf.ModelFile(Path("m.gguf"), shape, 1).attention_values == 28 * 16 * 192
-    assert gguf.ModelFile(Path("m.gguf"), shape, 1).active_share == 1
-    shape |= {"qwen3.expert_count": 64, "qwen3.expert_used_count": 8}
-    assert gguf.ModelFile(Path("m.gguf"), shape, 1).active_share == 1 / 8
+    shape["qwen3.attention.head_count"] = [16, 0] * 14
+    assert gguf.ModelFile(Path("m.gguf"), shape, 1).attention_values == 14 * 16 * 192
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_rows_that_are_computed_for_nothing_leave_nothing_behind(runner: ModelRu
     (row,) = runner.decode([chunk(1, len(A), C)], padding=64 - len(C))
     assert same(runner.logits(row), alone)
     with pytest.raises(ValueError, match="KV slot"):
-        runner.decode([chunk(1, len(A + C), [7] * 900)], padding=64)
+        runner.decode([chunk(1, len(A + C), [7] * 850)], padding=64)
     assert same(logits(runner, 1, len(A + C), B), logits(runner, 2, 0, A + C + B))
     runner.clear()
     runner.decode([chunk(3, 0, [7] * 1024)])  # all of the cells
@@ -224,11 +224,13 @@ def test_an_interrupted_decode_leaves_nothing_behind(runner: ModelRunner) -> Non
     runner.decode([chunk(0, 0, A)])
     runner.cancel()
     with pytest.raises(InterruptedError):
-        runner.decode([chunk(0, len(A), B * 60), chunk(1, 0, C)])
+        runner.decode([chunk(0, len(A), B * 60), chunk(1, 0, C)], padding=20)
     runner._context.cancel = False
 
     assert same(logits(runner, 0, len(A), C), logits(runner, 2, 0, A + C))
     assert same(logits(runner, 1, 0, A), logits(runner, 3, 0, A))
+    runner.clear()
+    runner.decode([chunk(0, 0, [7] * 1024)])  # all of the cells
 
 
 def test_what_the_binding_does_not_guard_is_asserted(runner: ModelRunner) -> None:

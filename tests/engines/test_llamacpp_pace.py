@@ -123,6 +123,14 @@ def test_what_is_left_of_a_prompt_is_not_taken_together_if_it_is_less() -> None:
     assert pace.tokens(30, beside=BESIDE) == 30
 
 
+def test_it_is_where_few_are_filled_up() -> None:
+    pace = Pace(STEP_S, fills_up=True)
+    assert stepping(pace, 0.005, 10)[-1] == 64
+    assert pace.tokens(63, beside=BESIDE) == 63
+    assert pace.tokens(30, beside=BESIDE) == 30
+    assert pace.tokens(512, beside=BESIDE) == 64
+
+
 def test_what_every_step_costs_is_learned_apart() -> None:
     """A step takes 40 ms and 8 for each token: 20 of them fit into 200."""
     pace = Pace(STEP_S)
@@ -166,8 +174,6 @@ def test_a_step_may_take_twice_as_long_while_nobody_waits_for_a_token() -> None:
     steps(pace, 0.001, 3)
 
     assert pace.tokens(512, beside=0) == 384
-    assert pace.tokens(447, beside=0) == 447, "63 that would be left are too few to take together"
-    assert pace.tokens(448, beside=0) == 384
 
 
 def test_a_step_that_was_filled_up_says_what_tokens_take_together() -> None:

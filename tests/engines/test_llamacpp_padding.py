@@ -1,7 +1,11 @@
 """Batches of few rows are filled up, where llama.cpp computes more of them in less time."""
 
+from pathlib import Path
+
 import pytest
 
+from antiphon.engines.llamacpp import gguf, placing
+from antiphon.engines.llamacpp.engine import LlamaEngine
 from antiphon.engines.llamacpp.padding import TOGETHER, Padding
 
 SMALL = {"weights": 440_000_000, "keys": 114_688}  # in the shape of Qwen3 0.6B
@@ -48,3 +52,27 @@ def test_the_more_a_model_weighs_the_less_is_filled_up() -> None:
     heavy = Padding(weights=20 * SMALL["weights"], keys=SMALL["keys"])
     assert heavy.rows([(32, 3000)], cells=100) == 0
     assert heavy.rows([(56, 12_000)], cells=100) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_filled_up"),
+    [
+        ("batch", 64, True),
+        ("batch", 63, False),
+        ("gpu_layers", -1, False),
+        ("flash_attention", False, False),
+        ("window", 64, False),
+        ("cuttable", False, False),
+    ],
+)
+def test_there_is_none_where_rows_are_not_taken_together(
+    name: str, value: object, is_filled_up: bool, tiny_model: Path
+) -> None:
+    engine = LlamaEngine.load(tiny_model, slots=2, context=2048, threads=1)
+    engine._stop()
+    setattr(engine._runner, name, value)
+    padding = placing.padding(gguf.read(tiny_model), engine._runner)
+
+    assert (padding is not None) == is_filled_up
+    if padding is not None:
+        assert padding.rows([(40, 1500)], cells=100) == 24

@@ -1171,15 +1171,19 @@ def test_a_step_of_few_tokens_behind_many_is_filled_up_where_there_are_cells_for
         assert scheduler.counters.prompt_tokens_computed == 340, "and not what is computed for it"
 
 
-def test_what_the_second_context_would_have_left_is_taken_along() -> None:
-    long = sequence(prompt(random.Random(3), 300 + 158), 1)
-    start = sequence(long.tokens[:300], max_tokens=0)
-    scheduler, cells, second = with_second(1, prompts=[start], padding=EAGER)
-    finish_prompts(scheduler, cells, second)
-    scheduler.submit(long)
-    finish(scheduler, cells, second=second)
+def test_a_step_is_not_filled_up_while_prompts_have_more() -> None:
+    """It is a small one since somebody waits for a token."""
+    scheduler, cells = new_scheduler(end=-1, pace=Pace(0.2), padding=EAGER), Cells(1024)
+    scheduler.submit(sequence([7] * 5, 100))
+    compute(scheduler, cells, scheduler.schedule())
+    scheduler.submit(long := sequence([8] * (4 * 16 + 15), 1))
+    steps = []
+    while long.num_generated == 0:
+        steps.append(scheduler.schedule())
+        compute(scheduler, cells, steps[-1])
 
-    assert second.batches == [(64, 0), (93, 0)], "all but the token that the next is drawn behind"
+    assert [len(chunk.tokens) for step in steps for chunk in step.chunks] == [*[1, 16] * 4, 1, 15]
+    assert [step.padding for step in steps] == [0, 0, 0, 0, 48]
 
 
 def test_what_is_left_in_the_second_context_is_filled_up() -> None:

@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 
 from antiphon.engines.llamacpp import turns
-from antiphon.engines.llamacpp.padding import TOGETHER, Padding
+from antiphon.engines.llamacpp.padding import Padding
 from antiphon.engines.llamacpp.radix_cache import Match, common_prefix
 from antiphon.engines.llamacpp.room import Room
 from antiphon.engines.llamacpp.sequence import Sequence
 from antiphon.engines.llamacpp.step import Chunk, Counters, Part, Prefill, Transfer
 
 SHORT_TOKENS = 32  # a prompt of less is computed sooner among the answers than behind 64 of others
-COPIED_TOKENS_MAX = 128  # for each one to compute, of what is known: copying costs a hundredth
+# For each one to compute, of what is known: copying costs a hundredth of computing, and among the
+# answers that costs two to three times as much.
+COPIED_TOKENS_MAX = 128
 
 
 class Beside:
@@ -196,12 +198,10 @@ class Beside:
         return transfers
 
     def _chunks(self, tokens: int) -> list[Chunk]:
-        """Shared like a step, but for those whose beginning is not there yet. What would be left
-        and too few to be taken together is taken as well."""
+        """Shared like a step, but for those whose beginning is not there yet."""
         in_turn = sorted(self._twins.items(), key=lambda both: both[0].arrival)
         ready = [twin for sequence, twin in in_turn if twin.computed >= sequence.computed]
-        left = [twin.num_pending for twin in ready]
-        shares = turns.share(sum(left) if sum(left) < tokens + TOGETHER else tokens, left)
+        shares = turns.share(tokens, [twin.num_pending for twin in ready])
         chunks = []
         for twin, length in zip(ready, shares, strict=True):
             if length:

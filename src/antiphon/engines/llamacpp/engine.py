@@ -63,7 +63,7 @@ class LlamaEngine:
         # From here on only the engine's thread touches these, and replaces the snapshot.
         self._jobs: dict[Sequence, Drawing] = {}
         self._outbox = Outbox()
-        self._pace = Pace(step_s)
+        self._pace = Pace(step_s, fills_up=loaded.padding is not None)
         self._tiers = loaded.tiers
         if loaded.files is not None:
             loaded.files.on_drained = lambda: self._inbox.put(Wake())

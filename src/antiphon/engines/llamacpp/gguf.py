@@ -90,22 +90,13 @@ class ModelFile:
     def bytes_per_cell(self) -> int:
         """Keys and values of one token in 16 bits, all layers. Models that keep less for some of
         their layers (sliding windows, recurrent states) are overestimated, never under."""
-        heads = self.metadata.get(f"{self.architecture}.attention.head_count_kv")
-        if heads is None:
-            heads = self.metadata.get(f"{self.architecture}.attention.head_count")
-        per_layer = heads if isinstance(heads, list) else [heads] * self.num_layers
-        return sum(n for n in per_layer if isinstance(n, int)) * self._head_values * 2
+        heads = self._per_layer("attention.head_count_kv")
+        return sum(heads or self._per_layer("attention.head_count")) * self._head_values * 2
 
     @property
     def attention_values(self) -> int:
         """Of keys and values of one token that another one is multiplied with, all layers."""
-        return self.num_layers * self.num_heads * self._head_values
-
-    @property
-    def active_share(self) -> float:
-        """Of the weights that a token is multiplied with: less than 1 in mixtures of experts."""
-        experts, used = self._number("expert_count"), self._number("expert_used_count")
-        return used / experts if experts and used else 1.0
+        return sum(self._per_layer("attention.head_count")) * self._head_values
 
     @property
     def _head_values(self) -> int:
@@ -119,6 +110,12 @@ class ModelFile:
     def widest(self) -> int:
         """Values of the widest activation of one token, for the size of scratch memory."""
         return max(self._number("feed_forward_length") or 0, self._number("embedding_length") or 0)
+
+    def _per_layer(self, key: str) -> list[int]:
+        """Empty, where the header does not say it."""
+        value = self.metadata.get(f"{self.architecture}.{key}")
+        values = value if isinstance(value, list) else [value] * self.num_layers
+        return [number for number in values if isinstance(number, int)]
 
     def _number(self, key: str) -> int | None:
         value = self.metadata.get(f"{self.architecture}.{key}")

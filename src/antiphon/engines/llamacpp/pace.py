@@ -31,11 +31,13 @@ SAVING_SHARE = 0.1  # of the time of those who decode, for saving beside them
 
 
 class Pace:
-    """`step_s`: how long a step should take at most, in seconds."""
+    """`step_s`: how long a step should take at most, in seconds. `fills_up`: so many tokens as are
+    taken together take no less time than fewer, see `padding.py`."""
 
-    def __init__(self, step_s: float) -> None:
+    def __init__(self, step_s: float, *, fills_up: bool = False) -> None:
         assert step_s > 0
         self._step_s = step_s
+        self._fills_up = fills_up
         self._fixed_s: float | None = None
         self._token_s: float | None = None  # of less than are taken together
         self._together_s: float | None = None  # a token, of those
@@ -56,11 +58,10 @@ class Pace:
         together = TOGETHER - beside % TOGETHER
         is_enough = self._is_enough(together, few, for_tokens)
         many = few if self._together_s is None else int(for_tokens / self._together_s)
-        if is_enough and most >= together:
+        if is_enough and (most >= together or self._fills_up):
             whole = (many + beside) // TOGETHER * TOGETHER - beside
             tokens = max(together, whole if 2 * whole >= many else many)
-        tokens = min(most, max(least, tokens))
-        return tokens if beside or most - tokens >= TOGETHER else most  # with what is left of it
+        return min(most, max(least, tokens))
 
     def takes_together(self, beside: int) -> bool:
         """Whether a step beside so many who wait for a token is known to be enough for as many of a
@@ -78,11 +79,11 @@ class Pace:
         return min(max(many, TOGETHER), APART_TOKENS_MAX)
 
     def rest_s(self, spent_s: float, *, beside: bool) -> float:
-        """How long the second context computes until the next step, in seconds: what one has left
-        that takes as long as the last ones did, of which the latest took `spent_s`, and no less
-        than is due to prompts. `beside` those who wait for a token, that is their share of a step
-        that may be a longer one, and a part of a step at least; else as long as this one took.
-        Modifies what the last ones took."""
+        """How long the second context computes until the next step, in seconds. `beside` those who
+        wait for a token: what is left of a step, if the next one takes as long as the last ones
+        did, of which the latest took `spent_s`; up to `APART_SHARE` of the time, as far as a step
+        that is `LONGER` is enough for that; and half of a step at least. Else as long as this one
+        took. Modifies what the last ones took."""
         if not beside:
             return max(self._step_s - spent_s, spent_s)
         self._beside_s = _average(self._beside_s, spent_s)

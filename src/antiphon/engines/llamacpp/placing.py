@@ -155,12 +155,13 @@ def second_context(
 
 def padding(file: ModelFile, runner: ModelRunner) -> Padding | None:
     """None where it is of no use: on a GPU, without flash attention, for batches of fewer rows;
-    and for sliding windows and recurrent states, which cost something else."""
+    and for sliding windows and recurrent states, which cost something else. Mixtures of experts
+    are taken for models that use all of their weights, so that they are rather filled up too
+    rarely."""
     is_tiled = not runner.gpu_layers and runner.flash_attention and runner.batch >= TOGETHER
     if not (is_tiled and runner.cuttable and not runner.window):
         return None
-    weights = int(file.active_share * runner.num_weights)
-    return Padding(weights=weights, keys=file.attention_values)
+    return Padding(weights=runner.num_weights, keys=file.attention_values)
 
 
 def try_out(runner: ModelRunner, name: str, batch: int) -> None:

@@ -190,9 +190,7 @@ class Scheduler:
         self.room.save(self.running, beside=bool(step.chunks))
         if step.chunks:
             self.room.leave(step.num_tokens)
-        if self._padding is not None:
-            shapes = [chunk.shape for chunk in step.computed]
-            step.padding = self._padding.rows(shapes, self.room.free - step.num_tokens)
+        step.padding = self._rows_to_add(step)
         step.operations = self.room.end_step()
         goes_on = self.beside is not None and self.beside.has_work
         is_needed = self.has_work and not goes_on
@@ -350,6 +348,15 @@ class Scheduler:
         step = turns.lengths(self.running, self._pace, self._prefill_alone)
         arrived = [chunk for chunk in self._arrived if chunk.sequence.beside]
         return [*arrived, *(self._chunk(*turn) for turn in step)]
+
+    def _rows_to_add(self, step: Step) -> int:
+        """None, where prompts could give them, since these are left out for the time they take."""
+        lengths = {chunk.sequence: len(chunk.tokens) for chunk in step.chunks}
+        left = (one for one in self.running if lengths.get(one, 0) < one.num_pending)
+        if self._padding is None or any(map(turns.is_prompt, left)):
+            return 0
+        shapes = [chunk.shape for chunk in step.computed]
+        return self._padding.rows(shapes, self.room.free - step.num_tokens)
 
     def _holds_up(self, decoding: int) -> bool:
         """Whether so many who decode would wait too long for a prompt, or it for them."""
