@@ -37,6 +37,7 @@ bench: $(VENV)/.ready-dev .cache/bench/.ready  ## measure, and compare with llam
 	$(PYTHON) -m bench.replay --peer-python .cache/bench/bin/python
 	$(PYTHON) -m bench.constrained
 	$(PYTHON) -m bench.conversation
+	$(PYTHON) -m bench.rows
 	$(PYTHON) -m bench.turns
 	$(PYTHON) -m bench.idle
 	$(PYTHON) -m bench.returning

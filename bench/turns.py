@@ -12,19 +12,14 @@ the same, for comparison.
 """
 
 import argparse
-import random
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from antiphon.engines.base import SamplingParams
 from antiphon.engines.llamacpp.loading import default_threads
 from antiphon.engines.llamacpp.model_runner import ModelRunner
 from antiphon.engines.llamacpp.placing import ALL_LAYERS
-from antiphon.engines.llamacpp.sequence import Sequence
-from antiphon.engines.llamacpp.step import Chunk
+from bench.bare import Bare
 from bench.models import small_model
 from bench.serving import Running, antiphon, figures, table
 from bench.watching import Asking, assistant, at_most, user, wait_until_quiet
@@ -32,7 +27,6 @@ from bench.watching import Asking, assistant, at_most, user, wait_until_quiet
 ANSWER_TOKENS = 16
 LAST = 5  # turns that the median is of
 BARE_DECODES = 3  # for each of them
-CONTEXT_TOKENS = 512  # of what stands in front, computed at once
 AGAIN_MAX, RATIO_MAX = 16, 1.2
 
 
@@ -48,40 +42,6 @@ class Turn:
     @property
     def again(self) -> int:
         return self.computed - self.new
-
-
-class Bare:
-    """llama.cpp without a server: one sequence, whose end is computed again and again."""
-
-    def __init__(self, path: Path, *, cells: int, threads: int) -> None:
-        self._runner = ModelRunner(path, gpu_layers=ALL_LAYERS, name=path.name)
-        ids = self._runner.sequence_ids_max
-        self._runner.open(cells=cells, sequence_ids=ids, threads=threads)
-        self._draw = random.Random(1)
-        self._vocab_size = self._runner.vocabulary.size
-        self._length = 0
-
-    def seconds(self, context: int, new: int) -> float:
-        """Of `new` tokens behind `context` others, the middle of a few."""
-        while self._length < context:
-            self._decode(min(CONTEXT_TOKENS, context - self._length))
-        taken = []
-        for _ in range(BARE_DECODES):
-            begun = time.perf_counter()
-            self._decode(new)
-            taken.append(time.perf_counter() - begun)
-            self._runner.remove(0, context)
-            self._length = context
-        return median(taken)
-
-    def _decode(self, count: int) -> None:
-        tokens = [self._draw.randrange(self._vocab_size) for _ in range(count)]
-        sequence = Sequence.from_prompt(tokens, max_tokens=1, sampling=SamplingParams())
-        self._runner.decode([Chunk(sequence, 0, self._length, tokens, True)])
-        self._length += count
-
-    def close(self) -> None:
-        self._runner.close()
 
 
 def converse(server: Running, bare: Bare, turns: int, tokens: int) -> list[Turn]:
@@ -101,7 +61,8 @@ def converse(server: Running, bare: Bare, turns: int, tokens: int) -> list[Turn]
         bare_s = None
         if is_compared:
             wait_until_quiet(server)
-            bare_s = bare.seconds(known, new)
+            bare.grow(known)
+            bare_s = median(bare.seconds(new) for _ in range(BARE_DECODES))
         prompt, first_s = answer.prompt_tokens, answer.first_s
         done.append(Turn(number, prompt, new, count - before, first_s, bare_s))
         before, known = count, prompt + answer.tokens
@@ -135,11 +96,13 @@ def main() -> None:
     arguments = parser.parse_args()
     path = small_model()
     cells = max(4096, -(-arguments.turns * (arguments.tokens + 60) // 1024) * 1024)
-    bare = Bare(path, cells=cells, threads=arguments.threads)
+    runner = ModelRunner(path, gpu_layers=ALL_LAYERS, name=path.name)
+    runner.open(cells=cells, sequence_ids=runner.sequence_ids_max, threads=arguments.threads)
+    bare = Bare(runner)
     own = ("--model", str(path), "--context", str(cells), "--threads", str(arguments.threads))
     with antiphon(*own) as server:
         turns = converse(server, bare, arguments.turns, arguments.tokens)
-    bare.close()
+    runner.close()
     again = [turn.again for turn in turns[1:]]
     head = ("", "prompt tokens", "new", "computed", "first token", "bare decode", "ratio",
             "in turns", "bar", "")  # fmt: skip
