@@ -350,7 +350,7 @@ class Scheduler:
         return [*arrived, *(self._chunk(*turn) for turn in step)]
 
     def _rows_to_add(self, step: Step) -> int:
-        """None, where prompts could give them, since these are left out for the time they take."""
+        """0 where prompts could give them, which are left out for the time that they take."""
         lengths = {chunk.sequence: len(chunk.tokens) for chunk in step.chunks}
         left = (one for one in self.running if lengths.get(one, 0) < one.num_pending)
         if self._padding is None or any(map(turns.is_prompt, left)):
