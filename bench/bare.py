@@ -15,7 +15,7 @@ class Bare:
     """One sequence, whose end is computed again and again."""
 
     def __init__(self, runner: ModelRunner) -> None:
-        self.runner = runner
+        self._runner = runner
         self._draw = random.Random(1)
         self._length = 0
 
@@ -31,11 +31,11 @@ class Bare:
         begun = time.perf_counter()
         self._decode(count, padding)
         taken = time.perf_counter() - begun
-        self.runner.remove(0, self._length)
+        self._runner.remove(0, self._length)
         return taken
 
     def _decode(self, count: int, padding: int = 0) -> None:
-        size = self.runner.vocabulary.size
+        size = self._runner.vocabulary.size
         tokens = [self._draw.randrange(size) for _ in range(count)]
         sequence = Sequence.from_prompt(tokens, max_tokens=1, sampling=SamplingParams())
-        self.runner.decode([Chunk(sequence, 0, self._length, tokens, True)], padding)
+        self._runner.decode([Chunk(sequence, 0, self._length, tokens, True)], padding)

@@ -309,7 +309,7 @@ async def test_a_computation_that_never_ends_is_a_problem(
     monkeypatch.setattr(second(engine), "decode", stuck)
     async with streaming(engine):
         asking = asyncio.create_task(run(engine, job(prompt(28, 1000), 1)))
-        await until(lambda: engine._scheduler.prefills)
+        await until(lambda: engine._scheduler.is_prefilling)
     await until(lambda: prefiller.lent() == (True, None))  # nobody else is answered any more
     monkeypatch.setattr(llamacpp_engine, "STUCK_S", 0.0)
     is_stuck.set()

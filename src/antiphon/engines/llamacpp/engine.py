@@ -225,7 +225,7 @@ class LlamaEngine:
         timeout = self._pace.quiet_s() if self._scheduler.has_chores else None
         if wait and timeout is None:
             self._freed.give_back(self._tiers.freed_bytes)
-        lends = not wait and self._scheduler.prefills
+        lends = not wait and self._scheduler.is_prefilling
         self._step_began = time.monotonic() if lends else None  # what is computed may never end
         self._is_quiet = not self._scheduler.has_work
         while True:
@@ -261,7 +261,7 @@ class LlamaEngine:
 
     def _take_in_prefilled(self) -> None:
         prefilled, self._prefilled = self._prefilled, None
-        if prefilled is None or not self._scheduler.prefills:
+        if prefilled is None or not self._scheduler.is_prefilling:
             return  # nothing, or it has been stopped meanwhile
         if prefilled.error is None:
             self._pace.observe_apart(prefilled.rows, prefilled.seconds)
@@ -292,7 +292,7 @@ class LlamaEngine:
             if not self._scheduler.has_work:
                 self._flush()  # what is recounted then, nobody waits for
                 self._scheduler.cache.check()
-            if self._prefiller is not None and self._scheduler.prefills:
+            if self._prefiller is not None and self._scheduler.is_prefilling:
                 draws = any(chunk.draws for chunk in step.chunks)
                 rest_s = self._pace.rest_s(time.monotonic() - began, beside=draws)
                 self._prefiller.lend(rest_s if step.chunks or step.operations else None)
@@ -322,7 +322,7 @@ class LlamaEngine:
         self._scheduler.take_in(step, applied)
         if misplaced:
             self._leave_second_context("llama.cpp did not take what had been computed beside them")
-        if self._prefiller is not None and not self._scheduler.prefills:
+        if self._prefiller is not None and not self._scheduler.is_prefilling:
             began = time.monotonic()
             copied = self._prefiller.begin(self._scheduler.prefill(), self._runner)
             self._pace.observe_blocks(copied, time.monotonic() - began)

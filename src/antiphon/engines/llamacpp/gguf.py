@@ -101,8 +101,7 @@ class ModelFile:
     @property
     def _head_values(self) -> int:
         """A head's key and value of one token."""
-        num_heads = self._number("attention.head_count") or 1
-        head = (self._number("embedding_length") or 0) // num_heads
+        head = (self._number("embedding_length") or 0) // (self.num_heads or 1)
         key = self._number("attention.key_length") or head
         return key + (self._number("attention.value_length") or head)
 

@@ -31,8 +31,8 @@ SAVING_SHARE = 0.1  # of the time of those who decode, for saving beside them
 
 
 class Pace:
-    """`step_s`: how long a step should take at most, in seconds. `fills_up`: so many tokens as are
-    taken together take no less time than fewer, see `padding.py`."""
+    """`step_s`: how long a step should take at most, in seconds. `fills_up`: fewer tokens than are
+    taken together take no longer than those do, see `padding.py`."""
 
     def __init__(self, step_s: float, *, fills_up: bool = False) -> None:
         assert step_s > 0

@@ -198,7 +198,7 @@ class Scheduler:
         return step
 
     @property
-    def prefills(self) -> bool:
+    def is_prefilling(self) -> bool:
         """Whether the second context is to be heard of."""
         return self.beside is not None and self.beside.is_busy
 
@@ -351,9 +351,11 @@ class Scheduler:
 
     def _rows_to_add(self, step: Step) -> int:
         """0 where prompts could give them, which are left out for the time that they take."""
+        if self._padding is None:
+            return 0
         lengths = {chunk.sequence: len(chunk.tokens) for chunk in step.chunks}
         left = (one for one in self.running if lengths.get(one, 0) < one.num_pending)
-        if self._padding is None or any(map(turns.is_prompt, left)):
+        if any(map(turns.is_prompt, left)):
             return 0
         shapes = [chunk.shape for chunk in step.computed]
         return self._padding.rows(shapes, self.room.free - step.num_tokens)
